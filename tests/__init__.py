@@ -1,0 +1,1 @@
+"""The tests; they import their helpers as ``tests.support``."""
