@@ -1,0 +1,1 @@
+"""What several tests share: minted certificates, doubles at the ports, scripted conversations."""
