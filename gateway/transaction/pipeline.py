@@ -1,0 +1,389 @@
+"""The one path of a message, from MAIL to the reply to the final dot, as explicit states (:mod:`.state`).
+
+Read it from the top: :meth:`Transaction.mail`, :meth:`~Transaction.rcpt`, :meth:`~Transaction.content`, and below them
+the stages in the order in which they run. This is the only place where exceptions become outcomes: doubt is always a
+temporary failure, and nothing that goes wrong here sends a message in a state that nobody chose.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping, Sequence
+
+from gateway.envelope import NULL_PATH, Client, MailParameters, Path, Recipient
+from gateway.errors import KeyMaterialError, MimeError, UpstreamBroken, UpstreamError, UpstreamUnavailable
+from gateway.mime import Flaw
+from gateway.outcome import Ending, Outcome, Reply, Session
+from gateway.policy import Reason
+from gateway.smime import Protectable, prepare
+from gateway.transaction.account import Account
+from gateway.transaction.build import Materials, Outgoing, build_all
+from gateway.transaction.claims import Claims
+from gateway.transaction.commit import Commit
+from gateway.transaction.decide import Decider
+from gateway.transaction.examine import Examined, examine
+from gateway.transaction.house import House, Ports, Route
+from gateway.transaction.join import join, may_report, spread_refusals
+from gateway.transaction.journal import journal_keys
+from gateway.transaction.plan import Plan, Work, form_groups
+from gateway.transaction.ports import UpstreamSession
+from gateway.transaction.record import Stage
+from gateway.transaction.report import build_report
+from gateway.transaction.resolve import leaves_in_clear
+from gateway.transaction.state import FOLLOWERS, RecipientState, State
+from gateway.transaction.trace import received_field
+
+FLAW_OUTCOMES = {
+    Flaw.BARE_CR: Outcome.BARE_LINE_ENDING,
+    Flaw.BARE_LF: Outcome.BARE_LINE_ENDING,
+    Flaw.NUL: Outcome.NUL_OCTET,
+    Flaw.LONG_LINE: Outcome.LINE_TOO_LONG,
+}
+"""How a breach of the line discipline ends a transaction."""
+
+
+class _Refused(Exception):
+    """The whole transaction ends this way, nothing having been sent."""
+
+    def __init__(self, outcome: Outcome) -> None:
+        super().__init__(outcome.label)
+        self.outcome = outcome
+
+
+class Transaction:
+    """One mail transaction.
+
+    Made at MAIL; ended by :meth:`content`, :meth:`refuse` or :meth:`abort`, or by a refused :meth:`mail`, exactly once.
+    Used by one task at a time.
+    """
+
+    def __init__(
+        self, ports: Ports, house: House, route: Route, client: Client, path: Path, parameters: MailParameters
+    ) -> None:
+        self.id = ports.entropy.transaction_id()
+        self._ports = ports
+        self._house = house
+        self._route = route
+        self._client = client
+        self._reverse_path = path
+        self._parameters = parameters
+        self._state = State.PROBE
+        self._probe: UpstreamSession | None = None
+        self._probed: list[int] = []
+        self._states: list[RecipientState] = []
+        self._refused: list[RecipientState] = []
+        self._account = Account(ports.clock, ports.observer, self.id, client)
+        self._decider = Decider(ports, house, client, path)
+        self.is_client_gone = False
+        """Set by the session when the connection is lost."""
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether the client has been answered for good, or is gone."""
+        return self._state is State.ENDED
+
+    # --- PROBE
+
+    async def mail(self) -> Reply:
+        """MAIL: put to the upstream; a refusal ends the transaction."""
+        needs_utf8 = self._parameters.smtputf8
+        with self._account.timed(Stage.PROBE):
+            try:
+                self._probe = await self._route.upstream.connect()
+                if needs_utf8 and not self._probe.facts.smtputf8:
+                    return self.refuse(Outcome.SMTPUTF8_REQUIRED)
+                reply = await self._probe.mail(self._reverse_path, smtputf8=needs_utf8)
+            except UpstreamUnavailable:
+                return self.refuse(Outcome.UPSTREAM_UNREACHABLE)
+            except UpstreamBroken:
+                self._note_reply("MAIL", 0)
+                return self.refuse(Outcome.UPSTREAM_GONE)
+        self._note_reply("MAIL", reply.code)
+        return Session.SENDER_OK.reply() if reply.is_positive else self._end(Ending.by_upstream(reply))
+
+    async def rcpt(self, path: Path) -> Reply:
+        """RCPT: what the envelope alone decides is answered now, the rest is the upstream's word."""
+        recipient = Recipient(path=path)
+        number = len(self._states) + len(self._refused)
+        state = RecipientState(number=number, recipient=recipient, direction=self._decider.direction(recipient))
+        if len(self._states) >= self._house.limits.recipients:
+            state.ending = Ending(Outcome.TOO_MANY_RECIPIENTS)
+        else:
+            self._decider.decide_early(state)
+        if state.ending is None:
+            with self._account.timed(Stage.PROBE):
+                await self._put_rcpt(state)
+                if state.ending is None:
+                    await self._decider.look_ahead(state)
+        if state.ending is not None:
+            self._refused.append(state)
+            return state.ending.reply(self.id)
+        self._states.append(state)
+        return Session.RECIPIENT_OK.reply()
+
+    async def _put_rcpt(self, state: RecipientState) -> None:
+        assert self._probe is not None
+        try:
+            reply = await self._probe.rcpt(state.recipient.path)
+        except UpstreamBroken:
+            self._note_reply("RCPT", 0)
+            state.ending = Ending(Outcome.UPSTREAM_GONE)
+            return
+        self._note_reply("RCPT", reply.code)
+        if reply.is_positive:
+            self._probed.append(state.number)
+        else:
+            state.ending = Ending.by_upstream(reply)
+
+    # --- the ways to end without delivery
+
+    def refuse(self, outcome: Outcome) -> Reply:
+        """End the transaction without delivery."""
+        return self._end(Ending(outcome))
+
+    def refuse_flaw(self, flaw: Flaw) -> Reply:
+        """End it for a breach of the line discipline."""
+        return self.refuse(FLAW_OUTCOMES[flaw])
+
+    def abort(self) -> None:
+        """End it because the client did: RSET, QUIT, a lost connection. Where nobody could be served, that is why."""
+        if self.has_ended:
+            return
+        is_refused = bool(self._refused) and not self._states
+        self._end(join(self._refused).ending if is_refused else Ending(Outcome.CLIENT_GONE))
+
+    # --- the final dot
+
+    async def content(self, content: bytes, receive_seconds: float) -> Reply:
+        """The mail data are here: decide, build, send, join. Never raises; always answers."""
+        self._account.size = len(content)
+        self._account.add_time(Stage.RECEIVE, receive_seconds)
+        deadline = asyncio.get_running_loop().time() + self._route.deadline
+        claims = Claims(self._ports.journal, lambda: self._journal_keys(content), self._tell_failure)
+        commit: Commit | None = None
+        try:
+            async with asyncio.timeout_at(deadline):
+                with self._account.timed(Stage.PLAN):
+                    examined, plan, protectable = await self._plan(content, claims)
+                with self._account.timed(Stage.BUILD):
+                    outgoing = await self._build(examined, plan, protectable)
+                commit = self._open_commit(plan, claims)
+                with self._account.timed(Stage.COMMIT):
+                    await commit.stage(outgoing)
+            # From here on time alone makes no 4yz (law 4).
+            with self._account.timed(Stage.COMMIT):
+                await commit.finish()
+            with self._account.timed(Stage.SETTLE):
+                ending = await self._settle(examined)
+                await commit.remember()
+            commit.release()
+        except Exception as error:
+            ending = await self._give_up(error, commit)
+        return self._end(ending)
+
+    async def _give_up(self, error: Exception, commit: Commit | None) -> Ending:
+        """Turn what went wrong into the outcome; nothing that had no reply to its final dot counts as sent."""
+        if commit is None or not commit.has_begun:
+            outcome = self._outcome_of(error)
+            if commit is not None:
+                await commit.abandon(outcome)
+            return Ending(outcome)
+        # Somebody may have it: what the upstream said holds, for the others it is a temporary failure.
+        self._tell_failure(error)
+        await commit.abandon(Outcome.INTERNAL_ERROR)
+        return join(self._states).ending
+
+    def _outcome_of(self, error: Exception) -> Outcome:
+        match error:
+            case _Refused():
+                return error.outcome
+            case TimeoutError():
+                return Outcome.DEADLINE_EXCEEDED
+            case MimeError():
+                return Outcome.FORM_REFUSED
+            case UpstreamUnavailable():
+                return Outcome.UPSTREAM_UNREACHABLE
+            case UpstreamBroken():
+                return Outcome.UPSTREAM_GONE
+            case KeyMaterialError():
+                return Outcome.OWN_KEY_UNAVAILABLE
+            case _:
+                self._tell_failure(error)
+                return Outcome.INTERNAL_ERROR
+
+    def _tell_failure(self, error: Exception) -> None:
+        self._ports.failed(self.id, error)
+
+    # --- PLAN
+
+    async def _plan(self, content: bytes, claims: Claims) -> tuple[Examined, Plan, Protectable | None]:
+        self._move(State.PLAN)
+        examined = await self._ports.compute(len(content), self._examine, content)
+        if examined.is_looping:
+            raise _Refused(Outcome.ROUTING_LOOP)
+        await claims.skip_delivered(self._states)
+        works = await self._decide([state for state in self._states if state.ending is None], examined)
+        protectable = await self._prepare(content, works)
+        spread_refusals(self._states, can_report=self._can_report())
+        waiting = [(state, work) for state, work in works if state.ending is None]
+        plan = form_groups(waiting, visible=examined.visible, limits=self._house.limits)
+        if any(state.ending is None and state.group is None for state in self._states):
+            raise AssertionError("a recipient has neither ended nor a group")
+        self._account.groups = len(plan.groups)
+        return examined, plan, protectable
+
+    async def _decide(
+        self, states: Sequence[RecipientState], examined: Examined
+    ) -> Sequence[tuple[RecipientState, Work]]:
+        """Return the work for those of these recipients that do not end here."""
+        assert self._probe is not None
+        self._decider.look_up_all(states, examined)
+        works: list[tuple[RecipientState, Work]] = []
+        for state in states:
+            work = await self._decider.work_for(state, examined, is_confidential=self._probe.facts.confidential)
+            if work is not None and leaves_in_clear(state, work, carries_opened=examined.carries_opened):
+                state.refuse(Outcome.OPENED_MAIL_IN_CLEAR, Reason.OPENED_MAIL_IN_CLEAR)
+            elif work is not None:
+                works.append((state, work))
+        return works
+
+    def _examine(self, content: bytes) -> Examined:
+        house = self._house
+        return examine(content, limits=house.limits, secret=house.secret, hostname=house.hostname)
+
+    async def _prepare(self, content: bytes, works: Sequence[tuple[RecipientState, Work]]) -> Protectable | None:
+        """Bring the message to canonical form where anybody needs it; where it has none, those are refused."""
+        protecting = [state for state, work in works if work.protects]
+        if not protecting:
+            return None
+        try:
+            return await self._ports.compute(len(content), prepare, content, self._house.limits)
+        except MimeError:
+            for state in protecting:
+                state.refuse(Outcome.FORM_REFUSED, Reason.NOT_SIGNABLE)
+            return None
+
+    # --- BUILD
+
+    async def _build(self, examined: Examined, plan: Plan, protectable: Protectable | None) -> tuple[Outgoing, ...]:
+        self._move(State.BUILD)
+        house = self._house
+        moment = self._ports.clock.now()
+        materials = Materials(
+            content=examined.content,
+            protectable=protectable,
+            trace=received_field(
+                self._client,
+                hostname=house.hostname,
+                transaction=self.id,
+                moment=moment,
+                secret=house.secret,
+                smtputf8=self._parameters.smtputf8,
+                hide_client=self._route.hide_client,
+            ),
+            transaction=self.id,
+            moment=moment,
+            authserv_id=house.authserv_id,
+            secret=house.secret,
+            limits=house.limits.for_our_own,
+            boundaries=self._ports.entropy.boundary,
+        )
+        outgoing = await self._ports.compute(len(examined.content), build_all, plan.groups, materials)
+        self._account.add_unprotected(plan)
+        self._account.add_actions([action for one in outgoing for action in one.actions])
+        return outgoing
+
+    # --- COMMIT
+
+    def _open_commit(self, plan: Plan, claims: Claims) -> Commit:
+        self._move(State.COMMIT)
+        assert self._probe is not None
+        probe, self._probe = self._probe, None
+        return Commit(
+            upstream=self._route.upstream,
+            probe=probe,
+            probed=self._probed,
+            reverse_path=self._reverse_path,
+            smtputf8=self._parameters.smtputf8,
+            claims=claims,
+            is_partial_by_plan=plan.has_put_off,
+            can_report=self._can_report(),
+            is_client_gone=lambda: self.is_client_gone,
+            note_reply=self._note_reply,
+        )
+
+    def _journal_keys(self, content: bytes) -> Mapping[int, bytes]:
+        paths = [state.recipient.path for state in self._states]
+        house = self._house
+        keys = journal_keys(house.secret, self._client.listener, self._reverse_path, content, paths, house.limits)
+        return {state.number: key for state, key in zip(self._states, keys, strict=True)}
+
+    # --- SETTLE
+
+    async def _settle(self, examined: Examined) -> Ending:
+        self._move(State.SETTLE)
+        joined = join(self._states)
+        if joined.reportable and self._can_report() and await self._send_report(joined.reportable, examined):
+            return Ending(Outcome.ACCEPTED)
+        return joined.ending
+
+    def _can_report(self) -> bool:
+        sender = self._reverse_path.address
+        is_ours = self._client.proven and sender is not None and sender.domain in self._house.internal
+        return may_report(self._states, is_sender_ours=is_ours, has_route=self._house.reports is not None)
+
+    async def _send_report(self, refused: Sequence[RecipientState], examined: Examined) -> bool:
+        """Tell the sender who did not get it; whether that was accepted. Without it the refusal goes to all."""
+        try:
+            async with asyncio.timeout(self._route.deadline):
+                return await self._deliver_report(refused, examined)
+        except (UpstreamError, TimeoutError):
+            return False
+        except Exception as error:  # the others have the message: a bug here must not have it sent again
+            self._tell_failure(error)
+            return False
+
+    async def _deliver_report(self, refused: Sequence[RecipientState], examined: Examined) -> bool:
+        assert self._house.reports is not None
+        report = build_report(
+            refused,
+            reverse_path=self._reverse_path,
+            header=examined.header.octets,
+            hostname=self._house.hostname,
+            transaction=self.id,
+            moment=self._ports.clock.now(),
+            boundary=self._ports.entropy.boundary(),
+        )
+        session = await self._house.reports.connect()
+        try:
+            needs_utf8 = not self._reverse_path.octets.isascii()
+            mail, replies = await session.begin(NULL_PATH, [self._reverse_path], smtputf8=needs_utf8)
+            if not mail.is_positive or not replies[0].is_positive or await session.data(report) is not None:
+                return False
+            return (await session.finish()).is_positive
+        finally:
+            session.release()
+
+    # --- ENDED
+
+    def _end(self, ending: Ending) -> Reply:
+        self._move(State.ENDED)
+        self._decider.close()
+        if self._probe is not None:
+            self._probe.release()
+            self._probe = None
+        reply = ending.reply(self.id)
+        states = sorted([*self._states, *self._refused], key=lambda state: state.number)
+        try:
+            self._account.close(self._reverse_path, states, ending.outcome, reply)
+        except Exception as error:  # what is told of a transaction does not change how it ended
+            self._tell_failure(error)
+        return reply
+
+    def _move(self, state: State) -> None:
+        if state not in FOLLOWERS[self._state]:
+            raise AssertionError(f"no way from {self._state} to {state}")
+        self._state = state
+
+    def _note_reply(self, command: str, code: int) -> None:
+        self._account.add_reply(self._route.upstream_name, command, code)
