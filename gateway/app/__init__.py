@@ -1,0 +1,1 @@
+"""The object graph and the processes: files are loaded, workers built and supervised here."""

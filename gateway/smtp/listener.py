@@ -1,0 +1,395 @@
+"""The listener: asyncio around the session machine; one object per listener, one per connection.
+
+What it does: accepts connections, feeds octets to :class:`~gateway.smtp.session.ServerSession`, carries its events to a
+transaction and the replies back, starts TLS, watches the clock, drains. It holds no rule of SMTP and none of mail.
+
+A delivery runs in a task that the worker owns: a client that closes, or a session that times out, does not cancel what
+is on its way to the upstream (:class:`Deliveries`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import cast
+
+from gateway.envelope import Client, MailParameters, Path, TlsFacts
+from gateway.outcome import Outcome, Reply, Session
+from gateway.smtp.budget import Budget
+from gateway.smtp.data import MailData
+from gateway.smtp.proof import SenderProof, tls_facts
+from gateway.smtp.replies import format_reply
+from gateway.smtp.session import (
+    Answer,
+    Content,
+    Data,
+    Event,
+    Mail,
+    Quit,
+    Rcpt,
+    Reset,
+    ServerSession,
+    SessionOptions,
+    StartTls,
+)
+from gateway.transaction.pipeline import Transaction
+
+READ_AHEAD = 65536
+"""Octets of commands held while one is being answered; beyond it the connection is not read."""
+TLS_HANDSHAKE = 30.0
+"""Seconds for a TLS handshake."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListenerOptions:
+    """One listener of the settings, resolved."""
+
+    name: str
+    hostname: str
+    tls: ssl.SSLContext | None = None
+    tls_required: bool = False
+    proof: SenderProof
+    idle: float = 300.0
+    """Seconds without a command or a chunk of mail data (RFC 5321 4.5.3.2.7)."""
+    sessions: int = 1000
+    message_limit: Callable[[], int]
+    """The SIZE to offer now."""
+
+
+class Deliveries:
+    """The deliveries of a worker; they outlive the sessions that began them."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[Reply]] = set()
+
+    def start(self, delivery: Coroutine[object, object, Reply]) -> asyncio.Task[Reply]:
+        """Run a delivery."""
+        task = asyncio.get_running_loop().create_task(delivery)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    async def wait(self, timeout: float) -> int:
+        """Wait for all, ``timeout`` seconds at most; return how many have not ended."""
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=timeout)
+        return len(self._tasks)
+
+
+class Listener:
+    """Accepts connections for one listener of the settings."""
+
+    def __init__(
+        self,
+        options: ListenerOptions,
+        begin: Callable[[Client, Path, MailParameters], Transaction],
+        *,
+        failed: Callable[[Exception], None],
+        deliveries: Deliveries,
+        budget: Budget,
+        opened: Callable[[], None],
+        closed: Callable[[], None],
+    ) -> None:
+        self.options = options
+        self.begin = begin
+        self.failed = failed
+        self.opened = opened
+        self.closed = closed
+        self.deliveries = deliveries
+        self.budget = budget
+        self.connections: set[ServerConnection] = set()
+        self.is_draining = False
+
+    def connection(self) -> ServerConnection:
+        """Make the protocol of a new connection (asyncio's protocol factory)."""
+        return ServerConnection(self)
+
+    async def drain(self, timeout: float) -> None:
+        """End idle sessions with 421, let the others finish what they are at for ``timeout`` seconds, then close."""
+        self.is_draining = True
+        for connection in list(self.connections):
+            connection.drain()
+        deadline = asyncio.get_running_loop().time() + timeout
+        while self.connections and asyncio.get_running_loop().time() < deadline:
+            tasks = [connection.task for connection in self.connections if connection.task is not None]
+            await asyncio.wait(tasks, timeout=max(0.0, deadline - asyncio.get_running_loop().time()))
+        for connection in list(self.connections):
+            connection.abort()
+
+
+class ServerConnection(asyncio.Protocol):
+    """One connection."""
+
+    def __init__(self, listener: Listener) -> None:
+        self._listener = listener
+        self._options = listener.options
+        self._loop = asyncio.get_running_loop()
+        self._reserved = 0
+        self._session = ServerSession(
+            SessionOptions(
+                hostname=self._options.hostname,
+                tls_offered=self._options.tls is not None,
+                tls_required=self._options.tls_required,
+                message_limit=self._options.message_limit,
+                reserve=self._reserve,
+            )
+        )
+        self._transport: asyncio.Transport | None = None
+        self._wakeup = asyncio.Event()
+        self._writable = asyncio.Event()
+        self._writable.set()
+        self._is_reading = True
+        self._is_lost = False
+        self._has_eof = False
+        self._last_octets = self._loop.time()
+        self._data_begun = 0.0
+        self._watch: asyncio.TimerHandle | None = None
+        self._transaction: Transaction | None = None
+        self._tls: TlsFacts | None = None
+        self.task: asyncio.Task[None] | None = None
+
+    # --- asyncio's side
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """asyncio: a client has connected."""
+        # uvloop's transports have the interface and not the base class.
+        self._transport = cast(asyncio.Transport, transport)
+        self._listener.connections.add(self)
+        self._listener.opened()
+        self.task = self._loop.create_task(self._run())
+        self._watch_idle()
+
+    def data_received(self, data: bytes) -> None:
+        """asyncio: octets came; mail data go to their reader at once, without waking the session's task."""
+        self._last_octets = self._loop.time()
+        if self._session.receive(data):
+            self._wakeup.set()
+        self._regulate()
+
+    def eof_received(self) -> bool:
+        """asyncio: the client sends no more; what it is owed an answer for is still answered."""
+        self._has_eof = True
+        self._wakeup.set()
+        return self._tls is None
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """asyncio: gone."""
+        self._is_lost = True
+        if self._transaction is not None:
+            self._transaction.is_client_gone = True
+        self._wakeup.set()
+        self._writable.set()
+
+    def pause_writing(self) -> None:
+        """asyncio: the client does not read."""
+        self._writable.clear()
+
+    def resume_writing(self) -> None:
+        """asyncio: it does again."""
+        self._writable.set()
+
+    def _regulate(self) -> None:
+        wants = self._session.in_data or self._session.buffered <= READ_AHEAD
+        if wants is not self._is_reading and self._transport is not None and not self._is_lost:
+            self._is_reading = wants
+            (self._transport.resume_reading if wants else self._transport.pause_reading)()
+
+    def _watch_idle(self) -> None:
+        """Look from time to time instead of moving a timer at each chunk."""
+        if self._is_lost:
+            return
+        quiet = self._loop.time() - self._last_octets
+        if quiet >= self._options.idle and self._listener_waits():
+            self._say_and_close(Session.IDLE.reply())
+            return
+        self._watch = self._loop.call_later(max(1.0, self._options.idle - quiet), self._watch_idle)
+
+    def _listener_waits(self) -> bool:
+        """Whether it is the client's turn."""
+        return self._session.in_data or not self._session.is_answering
+
+    # --- the session's task
+
+    async def _run(self) -> None:
+        try:
+            if await self._greet():
+                while not self._is_lost and await self._next():
+                    pass
+        except ConnectionError:
+            pass
+        except Exception as error:  # a bug of ours: the client keeps the mail, and the log has the place
+            self._listener.failed(error)
+            await self._write(self._refuse_all())
+        finally:
+            self._close()
+
+    async def _greet(self) -> bool:
+        if self._listener.is_draining or len(self._listener.connections) > self._options.sessions:
+            busy = Session.SHUTTING_DOWN if self._listener.is_draining else Session.TOO_MANY_SESSIONS
+            await self._write(busy.reply())
+            return False
+        await self._write(self._session.greeting())
+        return True
+
+    async def _next(self) -> bool:
+        """Handle the next event; whether the session goes on."""
+        event = self._session.next_event()
+        self._regulate()
+        if event is None:
+            if self._has_eof:
+                return False
+            if self._listener.is_draining and self._transaction is None:
+                await self._write(Session.SHUTTING_DOWN.reply())
+                return False
+            self._wakeup.clear()
+            await self._wakeup.wait()
+            return True
+        return await self._handle(event)
+
+    async def _handle(self, event: Event) -> bool:
+        match event:
+            case Answer(reply):
+                await self._write(reply)
+            case Mail(path, parameters):
+                await self._answer(await self._mail(path, parameters))
+            case Rcpt(path):
+                await self._answer(await self._current().rcpt(path))
+            case Data():
+                self._data_begun = self._loop.time()
+                await self._answer(Session.SEND_DATA.reply())
+            case Content(data):
+                await self._answer(await self._content(data))
+            case Reset(reply):
+                self._abort_transaction()
+                await self._answer(reply)
+            case StartTls(reply):
+                return await self._start_tls(reply)
+            case Quit(reply):
+                self._abort_transaction()
+                await self._answer(reply)
+                return False
+        return True
+
+    async def _mail(self, path: Path, parameters: MailParameters) -> Reply:
+        transaction = self._listener.begin(self._client(), path, parameters)
+        self._transaction = transaction
+        reply = await transaction.mail()
+        if transaction.has_ended:
+            self._transaction = None
+        return reply
+
+    async def _content(self, data: MailData) -> Reply:
+        transaction = self._current()
+        try:
+            if data.too_large:
+                return transaction.refuse(Outcome.MESSAGE_TOO_LARGE)
+            if data.over_budget:
+                return transaction.refuse(Outcome.MEMORY_BUDGET)
+            if data.flaw is not None:
+                return transaction.refuse_flaw(data.flaw)
+            seconds = self._loop.time() - self._data_begun
+            delivery = self._listener.deliveries.start(transaction.content(data.content, seconds))
+            return await asyncio.shield(delivery)
+        finally:
+            self._transaction = None
+            self._release()
+
+    async def _start_tls(self, reply: Reply) -> bool:
+        assert self._transport is not None
+        assert self._options.tls is not None
+        self._abort_transaction()
+        await self._answer(reply)
+        self._session.tls_starting()
+        try:
+            transport = await self._loop.start_tls(
+                self._transport, self, self._options.tls, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE
+            )
+        except (OSError, ssl.SSLError, TimeoutError):
+            return False
+        if transport is None:
+            return False
+        self._transport = transport
+        self._tls = tls_facts(transport)
+        self._session.tls_started()
+        return True
+
+    def _client(self) -> Client:
+        assert self._transport is not None
+        address, port, *_ = self._transport.get_extra_info("peername") or ("0.0.0.0", 0)
+        proof = self._options.proof.judge(address, self._tls)
+        return Client(
+            listener=self._options.name,
+            address=address,
+            port=port,
+            helo=self._session.helo,
+            esmtp=self._session.esmtp,
+            tls=self._tls,
+            proven=proof != "none",
+            proof=proof,
+        )
+
+    def _refuse_all(self) -> Reply:
+        transaction, self._transaction = self._transaction, None
+        if transaction is None or transaction.has_ended:
+            return Outcome.INTERNAL_ERROR.reply()
+        return transaction.refuse(Outcome.INTERNAL_ERROR)
+
+    def _current(self) -> Transaction:
+        assert self._transaction is not None
+        return self._transaction
+
+    def _abort_transaction(self) -> None:
+        if self._transaction is not None:
+            self._transaction.abort()
+            self._transaction = None
+        self._release()
+
+    async def _answer(self, reply: Reply) -> None:
+        # The machine first: what the client has pipelined behind is then read in the right state.
+        self._session.answer(reply)
+        await self._write(reply)
+
+    async def _write(self, reply: Reply) -> None:
+        if self._is_lost or self._transport is None:
+            return
+        self._transport.write(format_reply(reply))
+        self._last_octets = self._loop.time()
+        if not self._writable.is_set():
+            await self._writable.wait()
+
+    def _reserve(self, octets: int) -> bool:
+        if not self._listener.budget.take(octets):
+            return False
+        self._reserved += octets
+        return True
+
+    def _release(self) -> None:
+        self._listener.budget.give(self._reserved)
+        self._reserved = 0
+
+    # --- the end
+
+    def drain(self) -> None:
+        """Wake the session so that it sees the drain."""
+        self._wakeup.set()
+
+    def abort(self) -> None:
+        """Close now; a delivery on its way goes on."""
+        if self._transport is not None:
+            self._transport.abort()
+
+    def _say_and_close(self, reply: Reply) -> None:
+        if self._transport is not None and not self._is_lost:
+            self._transport.write(format_reply(reply))
+            self._transport.close()
+
+    def _close(self) -> None:
+        self._abort_transaction()
+        self._listener.connections.discard(self)
+        self._listener.closed()
+        if self._watch is not None:
+            self._watch.cancel()
+        if self._transport is not None:
+            self._transport.close()
