@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -13,7 +13,7 @@ class Limits:
     """Largest message taken from a client, in octets. Postfix's own default is 10 MiB, hosted mail takes 25 to 150."""
     header_octets: int = 256 * 1024
     """Largest header section of one entity. Postfix truncates at 100 KiB (header_size_limit)."""
-    header_fields: int = 1000
+    header_fields: int = 5000
     """Most header fields in one header section."""
     mime_depth: int = 60
     """Deepest nesting of MIME entities. Postfix stops at 100 (mime_nesting_limit); mail in use stays below 10."""
@@ -35,6 +35,12 @@ class Limits:
     """Most Received fields before a message counts as looping; RFC 5321 6.3 asks for at least 100."""
     own_visits: int = 4
     """Most times one message may pass this gateway, told by our keyed trace tokens."""
+
+
+    @property
+    def for_our_own(self) -> Limits:
+        """The limits for what we have made of a message within these: room for the fields that we add."""
+        return replace(self, header_octets=self.header_octets + 8192, header_fields=self.header_fields + 20)
 
 
 DEFAULT_LIMITS = Limits()

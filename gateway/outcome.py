@@ -117,11 +117,26 @@ class Ending:
     upstream: Reply | None = None
     """The upstream's reply that decided, which the client hears in place of the public text."""
 
+    @classmethod
+    def by_upstream(cls, reply: Reply) -> Ending:
+        """Return the ending that an upstream's reply means. Total: what is no 2yz, 4yz or 5yz counts as a lost one."""
+        if reply.is_positive:
+            return cls(Outcome.ACCEPTED, reply)
+        if reply.is_permanent:
+            return cls(Outcome.UPSTREAM_PERMANENT, reply)
+        return cls(Outcome.UPSTREAM_TRANSIENT, reply) if reply.is_transient else cls(Outcome.UPSTREAM_GONE)
+
     def reply(self, transaction: str) -> Reply:
-        """Return what the client hears."""
-        if self.upstream is not None and self.outcome in _UPSTREAM_SPEAKS:
-            return self.upstream
-        return self.outcome.reply(transaction)
+        """Return what the client hears.
+
+        The upstream's own words, but for two things that hold between it and us only: a 421 would say that we close
+        (RFC 5321 3.8), and an upstream need not offer enhanced status codes, which we do (RFC 2034 4).
+        """
+        if self.upstream is None or self.outcome not in _UPSTREAM_SPEAKS:
+            return self.outcome.reply(transaction)
+        said = self.upstream
+        code = self.outcome.code if said.code == Session.SHUTTING_DOWN.value[0] else said.code
+        return Reply(code, said.enhanced or self.outcome.enhanced, said.lines)
 
 
 _UPSTREAM_SPEAKS = frozenset({Outcome.UPSTREAM_TRANSIENT, Outcome.UPSTREAM_PERMANENT})

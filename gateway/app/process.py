@@ -8,6 +8,7 @@ with one line on standard error and status 1.
 from __future__ import annotations
 
 import asyncio
+import gc
 import json
 import os
 import signal
@@ -101,6 +102,9 @@ async def _serve(assignment: Assignment) -> int:
     adopt(log)
     worker = Worker(loaded, clock=clock, log=log, registry=Registry())
     await worker.start({name: bind(endpoint, shared=True) for name, endpoint in assignment.listen.items()})
+    # What is here now stays: the collector need not look at it again and again.
+    gc.collect()
+    gc.freeze()
     lifeline = socket.socket(fileno=assignment.lifeline)
     lifeline.setblocking(False)
     lifeline.send(b"+")

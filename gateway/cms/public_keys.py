@@ -7,6 +7,7 @@ RSA (RFC 8551 4.2 to 4.4, RFC 3279 2.3.1) and elliptic curves by name (RFC 5480 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from functools import lru_cache
 
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
@@ -36,6 +37,7 @@ class JudgedKey:
     """False: nothing is computed with it, since the sender could choose the cost."""
 
 
+@lru_cache(maxsize=128)
 def load_public_key(public_key_der: bytes) -> JudgedKey:
     """Return the key of a SubjectPublicKeyInfo."""
     if len(public_key_der) > MOST_OCTETS:

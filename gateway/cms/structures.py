@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from enum import StrEnum
+from functools import lru_cache
 
 from gateway.cms import der
 from gateway.cms.ber import Algorithm, Reader
@@ -112,6 +113,7 @@ class RecipientFields:
     encrypted_key: bytes = field(default=b"", repr=False)
 
 
+@lru_cache(maxsize=128)
 def read_certificate(certificate_der: bytes) -> CertificateFields:
     """Return the fields of a certificate (RFC 5280 4.1); nothing else in it is judged."""
     return _read_certificate(certificate_der)[0]

@@ -5,6 +5,7 @@ from gateway.mime.entity import Entity, decode_body, find_ambiguity, parse_entit
 from gateway.mime.fields import Field, HeaderSection, fold_field, parse_header
 from gateway.mime.mailboxes import Mailbox, parse_mailboxes
 from gateway.mime.parameters import ContentType, Disposition, parse_content_type, parse_disposition
+from gateway.mime.search import count, find
 from gateway.mime.secured import (
     SignedParts,
     build_multipart_signed,
@@ -29,9 +30,11 @@ __all__ = [
     "build_multipart_signed",
     "build_pkcs7_mime",
     "canonical_entity",
+    "count",
     "decode_body",
     "decode_words",
     "encode_base64_lines",
+    "find",
     "find_ambiguity",
     "find_flaw",
     "fold_field",

@@ -16,18 +16,18 @@ Known gap: no form that keeps 8 bits, for entities that are encrypted and not si
 
 from __future__ import annotations
 
-import re
 from bisect import bisect_left
 from enum import IntEnum
 
 from gateway.errors import MimeError
 from gateway.limits import DEFAULT_LIMITS, Limits
 from gateway.mime.entity import Entity, decode_body, parse_entity
+from gateway.mime.search import find
 from gateway.mime.transfer import encode_base64_lines, encode_quoted_printable
-from gateway.mime.wire import BARE_CR, BARE_LF, find_long_line
+from gateway.mime.wire import BARE_CR, BARE_LF, find_long_line, has_whole_lines
 
-_UNSAFE_LINE_END = re.compile(rb"\r(?!(?<![ \t]\r)\n(?!From ))")
-"""A CR that is bare, follows a blank, or stands before a line that begins with ``From ``."""
+_UNSAFE_AT_LINE_ENDS = (b" \r\n", b"\t\r\n", b"\r\nFrom ")
+"""A blank before a line end, and a line that begins with ``From ``."""
 
 _PKCS7 = ("pkcs7-", "x-pkcs7-")
 _NEVER_ENCODED = frozenset({"message/partial", "message/external-body"})
@@ -59,12 +59,11 @@ def is_safe_for_signing(content: bytes) -> bool:
     """
     return (
         content.isascii()
-        and b"\0" not in content
+        and has_whole_lines(content)
         and not content.startswith(b"From ")
         and not content.endswith((b" ", b"\t"))
         and find_long_line(content) < 0
-        and _UNSAFE_LINE_END.search(content) is None
-        and BARE_LF.search(content) is None
+        and all(find(content, unsafe) < 0 for unsafe in _UNSAFE_AT_LINE_ENDS)
     )
 
 

@@ -20,6 +20,7 @@ from gateway.errors import MimeError
 from gateway.limits import DEFAULT_LIMITS, Limits
 from gateway.mime.fields import HeaderSection, parse_header
 from gateway.mime.parameters import DEFAULT_TYPE, ContentType, parse_content_type, strip_comments
+from gateway.mime.search import find
 from gateway.mime.transfer import decode_base64, decode_quoted_printable
 
 IDENTITY_ENCODINGS = frozenset({"7bit", "8bit", "binary"})
@@ -192,7 +193,7 @@ class _Reader:
         is_closed = False
         hits = 0
         position = start
-        while (hit := content.find(delimiter, position, end)) >= 0:
+        while (hit := find(content, delimiter, position, end)) >= 0:
             hits += 1
             if hits > 2 * self._limits.mime_parts:
                 raise MimeError("a multipart with too many delimiters")

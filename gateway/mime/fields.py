@@ -23,7 +23,7 @@ PREFERRED_LINE = 78
 """Octets in a line, without CRLF, beyond which a new field is folded where it can be (RFC 5322 2.1.1)."""
 
 _FIELD_END = re.compile(rb"\r\n(?![ \t])")
-_BLANK_LINES = re.compile(rb"(?:\r\n[ \t]+)+(?=\r\n|\Z)")
+_BLANK_LINES = re.compile(rb"(?:\r\n[ \t]++)+(?=\r\n|\Z)")
 _BLANK_LINE = re.compile(rb"\r\n[ \t]+(?:\r\n|\Z)")
 _NAME = re.compile(rb"[!-9;-~]+")
 _WORD = re.compile(rb"[ \t]*[^ \t]+")
@@ -109,11 +109,10 @@ def make_regular(fields: Iterable[Field]) -> bytes:
         if each.name:
             raw_name = each.octets.partition(b":")[0]
             name = each.name.encode("ascii")
-            regular = each.octets if raw_name == name else name + each.octets[len(raw_name) :]
-            pieces.append(_BLANK_LINES.sub(b"", regular))
+            pieces.append(each.octets if raw_name == name else name + each.octets[len(raw_name) :])
         elif pieces and each.octets.strip():
             pieces.append(b" " + each.octets)
-    joined = b"".join(pieces)
+    joined = _BLANK_LINES.sub(b"", b"".join(pieces))
     return joined if not joined or joined.endswith(b"\r\n") else joined + b"\r\n"
 
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from urllib.parse import unquote_to_bytes
 
@@ -89,8 +90,17 @@ DEFAULT_TYPE = ContentType(type="text", subtype="plain", parameters=MappingProxy
 """What an entity without Content-Type is (RFC 2045 5.2)."""
 
 
+_CACHED_OCTETS = 96
+"""Longer values are not remembered: they seldom come again, and foreign text must not fill the memory."""
+
+
 def parse_content_type(value: bytes | str) -> ContentType:
     """Read the value of a Content-Type field, folded or not."""
+    return _parse_content_type(value) if len(value) <= _CACHED_OCTETS else _parse_content_type.__wrapped__(value)
+
+
+@lru_cache(maxsize=512)
+def _parse_content_type(value: bytes | str) -> ContentType:
     original = _decode(value)
     text, has_comment, ambiguity = _prepare(original)
     match = _TYPE.match(text)

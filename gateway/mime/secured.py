@@ -17,8 +17,9 @@ from dataclasses import dataclass, field
 from gateway.errors import MimeError
 from gateway.limits import DEFAULT_LIMITS, Limits
 from gateway.mime.entity import Entity, decode_body, read_structure
-from gateway.mime.fields import HeaderSection, join_fields, make_regular, parse_header
+from gateway.mime.fields import Field, HeaderSection, join_fields, make_regular, parse_header
 from gateway.mime.transfer import encode_base64_lines
+from gateway.mime.wire import find_flaw
 
 __all__ = [
     "SignedParts",
@@ -145,19 +146,32 @@ def split_content_fields(
 
     Raises :class:`~gateway.errors.MimeError` for a header section that exceeds ``limits`` or, unless
     ``may_be_ambiguous``, can be read in two ways, a Content-Type or Content-Transfer-Encoding that is there twice among
-    them. The fields outside are made regular then
-    (:func:`~gateway.mime.fields.make_regular`): what is put under them must have one reading.
+    them. The fields outside are made regular then (:func:`~gateway.mime.fields.make_regular`): what is put under them
+    must have one reading. A line that is no field goes where the field before it goes. A NUL or a stray CR or LF in the
+    header section is always refused, since no reading without them could be written.
     """
     header = parse_header(message, 0, limits)
     *_, ambiguity = read_structure(header)
-    if ambiguity and not may_be_ambiguous:
+    if ambiguity and (not may_be_ambiguous or find_flaw(header.octets, max_line=None)):
         raise MimeError(f"a message that can be read in two ways: {ambiguity}")
-    content_fields = [each for each in header.fields if each.key.startswith("content-")]
-    outer = [each for each in header.fields if not each.key.startswith("content-") and each.key != "mime-version"]
+    outer, content_fields = _sort_fields(header)
     pieces = [join_fields(content_fields), b"\r\n", message[header.end :]]
     if not any(each.key == "content-type" for each in content_fields):
         pieces.insert(0, _default_type(header, message))
     return (make_regular(outer) if header.ambiguous else join_fields(outer)), b"".join(pieces)
+
+
+def _sort_fields(header: HeaderSection) -> tuple[list[Field], list[Field]]:
+    """The fields that stay outside, and those that describe the content; MIME-Version is neither."""
+    outer: list[Field] = []
+    content_fields: list[Field] = []
+    side = outer
+    for each in header.fields:
+        if each.name:
+            is_content = each.key.startswith("content-")
+            side = content_fields if is_content else [] if each.key == "mime-version" else outer
+        side.append(each)
+    return outer, content_fields
 
 
 def _default_type(header: HeaderSection, message: bytes) -> bytes:

@@ -1,7 +1,7 @@
 """S/MIME as the two agents of RFC 8551 see it: protect (sending agent) and unprotect (receiving agent)."""
 
 from gateway.smime.check import check_enveloped, check_signed
-from gateway.smime.classify import Classification, Kind, classify
+from gateway.smime.classify import Classification, Kind, classify, classify_entity
 from gateway.smime.marks import OPENED_MARK_FIELD, carries_opened_mark, count_own_visits, opened_mark, trace_token
 from gateway.smime.model import (
     DecryptionKey,
@@ -55,6 +55,7 @@ __all__ = [
     "check_enveloped",
     "check_signed",
     "classify",
+    "classify_entity",
     "count_own_visits",
     "envelop",
     "inspect",

@@ -21,6 +21,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import Final
 
+from gateway.mime import find
+
 OPENED_MARK_FIELD: Final = "SMIME-Gateway-Opened"
 """Name of the header field on opened mail."""
 
@@ -48,6 +50,12 @@ def _base64_needles(text: bytes) -> tuple[tuple[bytes, int], ...]:
 
 
 _BASE64_NEEDLES: Final = _base64_needles(_OPENED_NAME)
+_BASE64_HALVES: Final = tuple(
+    half for needle, _ in _BASE64_NEEDLES for half in (needle[: len(needle) // 2], needle[len(needle) // 2 :])
+)
+"""A line end can stand in one half of a needle only: where no half occurs, no needle does."""
+_NAME_HINTS: Final = tuple(first + second + b"-" for first in (b"a", b"A") for second in (b"y", b"Y"))
+"""A piece of the field's name in every mixture of case; base64 has no ``-``, so it is rare elsewhere."""
 _NOT_BASE64: Final = re.compile(rb"[^0-9A-Za-z+/]")
 
 
@@ -77,12 +85,14 @@ def opened_mark(secret: bytes, transaction_id: str) -> bytes:
 def carries_opened_mark(content: bytes, secret: bytes) -> bool:
     """Whether a valid mark of ours stands anywhere in the octets, in clear or in base64.
 
-    Work is linear in the length; a message without the field's name costs two passes of the C library.
+    Work is linear in the length; a message without any sign of the field's name costs ten searches at memory speed.
     """
     return _has_mark(content, secret) or any(_has_mark(text, secret) for text in _base64_candidates(content))
 
 
 def _has_mark(content: bytes, secret: bytes) -> bool:
+    if all(find(content, hint) < 0 for hint in _NAME_HINTS):
+        return False
     folded = content.lower()
     at = folded.find(_OPENED_NAME_LOWER)
     while at >= 0:
@@ -96,7 +106,7 @@ def _has_mark(content: bytes, secret: bytes) -> bool:
 
 def _base64_candidates(content: bytes) -> Iterator[bytes]:
     """Yield decoded stretches of base64 that begin with the field's name (or up to two octets before it)."""
-    if b"base64" not in content and b"BASE64" not in content and b"Base64" not in content:
+    if all(find(content, half) < 0 for half in _BASE64_HALVES):
         return
     flat = content.translate(None, b"\r\n")
     for needle, lead in _BASE64_NEEDLES:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
+import select
 import ssl
 from collections import deque
 from collections.abc import Iterable
@@ -31,11 +32,17 @@ class Connection(asyncio.Protocol):
         self._replies: deque[Reply] = deque()
         # The greeting is due before anything is asked, and may be here before anybody waits for it.
         self._due = 1
+        self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
+        self._deadline = 0.0
+        self._watch: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
+        self._poll = select.poll()
         self._transport: asyncio.Transport | None = None
         self._broken = ""
+        self.is_loopback = False
+        """Whether the peer is this machine."""
         self.tls_verified = False
         self.tls_active = False
 
@@ -49,14 +56,6 @@ class Connection(asyncio.Protocol):
         """Why it broke; empty where it did not, or we closed it."""
         return "" if self._broken == CLOSED else self._broken
 
-    @property
-    def is_loopback(self) -> bool:
-        """Whether the peer is this machine."""
-        peer = self._transport.get_extra_info("peername", ("",)) if self._transport else ("",)
-        with contextlib.suppress(ValueError, TypeError, IndexError):
-            return ipaddress.ip_address(peer[0].partition("%")[0]).is_loopback
-        return False
-
     async def greeting(self, timeout: float) -> Reply:
         """Wait for the reply that opens the session, ``timeout`` seconds. Raises UpstreamBroken."""
         (reply,) = await self._take(1, timeout)
@@ -69,12 +68,10 @@ class Connection(asyncio.Protocol):
         return await self._take(replies, timeout)
 
     async def _take(self, replies: int, timeout: float) -> list[Reply]:
+        self._deadline = self._loop.time() + timeout
         try:
-            async with asyncio.timeout(timeout):
-                while len(self._replies) < replies:
-                    await self._wait()
-        except TimeoutError:
-            raise self.break_off("no reply in time") from None
+            while len(self._replies) < replies:
+                await self._wait()
         except asyncio.CancelledError:
             self.break_off("cancelled between command and reply")
             raise
@@ -84,7 +81,8 @@ class Connection(asyncio.Protocol):
         """Hand octets to the transport. Raises UpstreamBroken."""
         if self._transport is None or self.is_broken:
             raise UpstreamBroken(self._broken or "not connected")
-        self._transport.writelines(buffers)
+        for buffer in buffers:
+            self._transport.write(buffer)
 
     async def drain(self, timeout: float) -> None:
         """Wait until the transport takes more; raises UpstreamBroken on a standstill of ``timeout`` seconds."""
@@ -98,9 +96,10 @@ class Connection(asyncio.Protocol):
 
     async def settle(self) -> None:
         """Let the loop read what has already arrived, so that an early reply is seen now; raises UpstreamBroken."""
-        # One turn of the loop to poll the socket, one to run what it found.
-        await asyncio.sleep(0)
-        await asyncio.sleep(0)
+        if self._poll.poll(0):
+            # One turn of the loop to poll the socket, one to run what it found.
+            await asyncio.sleep(0)
+            await asyncio.sleep(0)
         if self.is_broken:
             raise UpstreamBroken(self._broken)
 
@@ -109,7 +108,7 @@ class Connection(asyncio.Protocol):
         if self._reader.is_partial or self._replies or self._transport is None:
             raise self.break_off("octets ahead of the TLS handshake")
         try:
-            transport = await asyncio.get_running_loop().start_tls(
+            transport = await self._loop.start_tls(
                 self._transport, self, context, server_hostname=server_hostname, ssl_handshake_timeout=timeout
             )
         except ssl.SSLCertVerificationError as error:
@@ -126,6 +125,8 @@ class Connection(asyncio.Protocol):
         """Close after what was written has gone out."""
         if self._transport is not None and not self.is_broken:
             self._broken = CLOSED
+            if self._watch is not None:
+                self._watch.cancel()
             self._transport.close()
 
     def break_off(self, cause: str) -> UpstreamBroken:
@@ -134,6 +135,8 @@ class Connection(asyncio.Protocol):
             self._broken = cause
             if self._transport is not None:
                 self._transport.abort()
+            if self._watch is not None:
+                self._watch.cancel()
             self._writable.set()
             self._wake()
         return UpstreamBroken(self._broken)
@@ -141,11 +144,23 @@ class Connection(asyncio.Protocol):
     async def _wait(self) -> None:
         if self.is_broken:
             raise UpstreamBroken(self._broken)
-        self._waiter = asyncio.get_running_loop().create_future()
+        self._waiter = self._loop.create_future()
+        if self._watch is None:
+            self._watch = self._loop.call_at(self._deadline, self._look_at_deadline)
         try:
             await self._waiter
         finally:
             self._waiter = None
+
+    def _look_at_deadline(self) -> None:
+        """Break off what has waited too long; one timer serves all commands, set anew only when it has run."""
+        self._watch = None
+        if self._waiter is None:
+            return
+        if self._loop.time() >= self._deadline:
+            self.break_off("no reply in time")
+        else:
+            self._watch = self._loop.call_at(self._deadline, self._look_at_deadline)
 
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
@@ -155,6 +170,8 @@ class Connection(asyncio.Protocol):
         """asyncio: connected."""
         # uvloop's transports have the interface and not the base class.
         self._transport = cast(asyncio.Transport, transport)
+        self.is_loopback = _is_loopback(transport)
+        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: octets came."""
@@ -187,3 +204,10 @@ class Connection(asyncio.Protocol):
     def resume_writing(self) -> None:
         """asyncio: the transport takes more."""
         self._writable.set()
+
+
+def _is_loopback(transport: asyncio.BaseTransport) -> bool:
+    peer = transport.get_extra_info("peername") or ("",)
+    with contextlib.suppress(ValueError, TypeError):
+        return ipaddress.ip_address(peer[0].partition("%")[0]).is_loopback
+    return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
-from gateway.mime import Flaw, find_flaw
+from gateway.mime import Flaw, find, find_flaw
 
 _END = b"\r\n.\r\n"
 
@@ -51,7 +51,7 @@ class DataReader:
         """Take octets; return the data when their end has come, else ``None``."""
         start = max(0, len(self._buffer) - len(_END) + 1)
         self._buffer += octets
-        end = self._buffer.find(_END, start)
+        end = find(self._buffer, _END, start)
         if end < 0:
             self._keep_or_drop(len(octets))
             return None
@@ -82,7 +82,8 @@ class DataReader:
         stuffed = bytes(self._buffer)
         self._buffer.clear()
         # Every dot that opens a line goes (RFC 5321 4.5.2); the leading CRLF is the command's own.
-        content = stuffed.replace(b"\r\n.", b"\r\n")[2:] if b"\r\n." in stuffed else stuffed[2:]
+        has_dots = find(stuffed, b"\r\n.") >= 0
+        content = stuffed.replace(b"\r\n.", b"\r\n")[2:] if has_dots else stuffed[2:]
         found = find_flaw(content, max_line=None)
         return MailData(content, flaw=found[0] if found else None)
 
@@ -98,7 +99,7 @@ def stuff_dots(buffers: Iterable[bytes]) -> Iterator[bytes]:
         elif tail.endswith(b"\r") and buffer.startswith(b"\n."):
             yield b"\n."
             buffer = buffer[1:]
-        yield buffer.replace(b"\r\n.", b"\r\n..") if b"\r\n." in buffer else buffer
+        yield buffer.replace(b"\r\n.", b"\r\n..") if find(buffer, b"\r\n.") >= 0 else buffer
         tail = (tail + buffer[-2:])[-2:]
 
 

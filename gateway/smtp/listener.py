@@ -137,6 +137,7 @@ class ServerConnection(asyncio.Protocol):
             )
         )
         self._transport: asyncio.Transport | None = None
+        self._out: list[bytes] = []
         self._wakeup = asyncio.Event()
         self._writable = asyncio.Event()
         self._writable.set()
@@ -148,6 +149,8 @@ class ServerConnection(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._transaction: Transaction | None = None
         self._tls: TlsFacts | None = None
+        self._peer: tuple[str, int] = ("0.0.0.0", 0)
+        self._proof = "none"
         self.task: asyncio.Task[None] | None = None
 
     # --- asyncio's side
@@ -156,6 +159,8 @@ class ServerConnection(asyncio.Protocol):
         """asyncio: a client has connected."""
         # uvloop's transports have the interface and not the base class.
         self._transport = cast(asyncio.Transport, transport)
+        self._peer = (transport.get_extra_info("peername") or self._peer)[:2]
+        self._judge_client()
         self._listener.connections.add(self)
         self._listener.opened()
         self.task = self._loop.create_task(self._run())
@@ -221,16 +226,17 @@ class ServerConnection(asyncio.Protocol):
             pass
         except Exception as error:  # a bug of ours: the client keeps the mail, and the log has the place
             self._listener.failed(error)
-            await self._write(self._refuse_all())
+            self._say(self._refuse_all())
         finally:
+            await self._flush()
             self._close()
 
     async def _greet(self) -> bool:
         if self._listener.is_draining or len(self._listener.connections) > self._options.sessions:
             busy = Session.SHUTTING_DOWN if self._listener.is_draining else Session.TOO_MANY_SESSIONS
-            await self._write(busy.reply())
+            self._say(busy.reply())
             return False
-        await self._write(self._session.greeting())
+        self._say(self._session.greeting())
         return True
 
     async def _next(self) -> bool:
@@ -238,10 +244,11 @@ class ServerConnection(asyncio.Protocol):
         event = self._session.next_event()
         self._regulate()
         if event is None:
+            await self._flush()
             if self._has_eof:
                 return False
             if self._listener.is_draining and self._transaction is None:
-                await self._write(Session.SHUTTING_DOWN.reply())
+                self._say(Session.SHUTTING_DOWN.reply())
                 return False
             self._wakeup.clear()
             await self._wakeup.wait()
@@ -251,24 +258,26 @@ class ServerConnection(asyncio.Protocol):
     async def _handle(self, event: Event) -> bool:
         match event:
             case Answer(reply):
-                await self._write(reply)
+                self._say(reply)
             case Mail(path, parameters):
-                await self._answer(await self._mail(path, parameters))
+                self._answer(await self._mail(path, parameters))
             case Rcpt(path):
-                await self._answer(await self._current().rcpt(path))
+                self._answer(await self._current().rcpt(path))
             case Data():
                 self._data_begun = self._loop.time()
-                await self._answer(Session.SEND_DATA.reply())
+                self._answer(Session.SEND_DATA.reply())
             case Content(data):
-                await self._answer(await self._content(data))
+                self._answer(await self._content(data))
+                # Without delay: until the client has it, it may try again.
+                await self._flush()
             case Reset(reply):
                 self._abort_transaction()
-                await self._answer(reply)
+                self._answer(reply)
             case StartTls(reply):
                 return await self._start_tls(reply)
             case Quit(reply):
                 self._abort_transaction()
-                await self._answer(reply)
+                self._answer(reply)
                 return False
         return True
 
@@ -300,7 +309,8 @@ class ServerConnection(asyncio.Protocol):
         assert self._transport is not None
         assert self._options.tls is not None
         self._abort_transaction()
-        await self._answer(reply)
+        self._answer(reply)
+        await self._flush()
         self._session.tls_starting()
         try:
             transport = await self._loop.start_tls(
@@ -312,23 +322,25 @@ class ServerConnection(asyncio.Protocol):
             return False
         self._transport = transport
         self._tls = tls_facts(transport)
+        self._judge_client()
         self._session.tls_started()
         return True
 
     def _client(self) -> Client:
-        assert self._transport is not None
-        address, port, *_ = self._transport.get_extra_info("peername") or ("0.0.0.0", 0)
-        proof = self._options.proof.judge(address, self._tls)
         return Client(
             listener=self._options.name,
-            address=address,
-            port=port,
+            address=self._peer[0],
+            port=self._peer[1],
             helo=self._session.helo,
             esmtp=self._session.esmtp,
             tls=self._tls,
-            proven=proof != "none",
-            proof=proof,
+            proven=self._proof != "none",
+            proof=self._proof,
         )
+
+    def _judge_client(self) -> None:
+        """Judge what the connection proves: when it is made, and again under TLS."""
+        self._proof = self._options.proof.judge(self._peer[0], self._tls)
 
     def _refuse_all(self) -> Reply:
         transaction, self._transaction = self._transaction, None
@@ -346,16 +358,21 @@ class ServerConnection(asyncio.Protocol):
             self._transaction = None
         self._release()
 
-    async def _answer(self, reply: Reply) -> None:
+    def _answer(self, reply: Reply) -> None:
         # The machine first: what the client has pipelined behind is then read in the right state.
         self._session.answer(reply)
-        await self._write(reply)
+        self._say(reply)
 
-    async def _write(self, reply: Reply) -> None:
-        if self._is_lost or self._transport is None:
-            return
-        self._transport.write(format_reply(reply))
-        self._last_octets = self._loop.time()
+    def _say(self, reply: Reply) -> None:
+        """Put a reply out; replies to pipelined commands go in one write (RFC 2920 3.2)."""
+        self._out.append(format_reply(reply))
+
+    async def _flush(self) -> None:
+        """Write what is out; before every wait for the client, and before the end."""
+        if self._out and not self._is_lost and self._transport is not None:
+            self._transport.write(b"".join(self._out))
+            self._last_octets = self._loop.time()
+        self._out.clear()
         if not self._writable.is_set():
             await self._writable.wait()
 

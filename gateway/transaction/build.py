@@ -38,7 +38,9 @@ class Materials:
     """What is the same for every group of a transaction."""
 
     content: bytes = field(repr=False)
-    """The message as it came."""
+    """The message as it came, its lines checked at the door."""
+    header: bytes = field(repr=False)
+    """Its header section, without the empty line."""
     protectable: Protectable | None = field(repr=False)
     """The message taken apart and in canonical form, where any group protects it."""
     trace: bytes
@@ -86,7 +88,10 @@ class _Builder:
         self._acts = []
         work = group.work
         buffers = self._protect(work) if work.protects else self._hand_on(work)
-        _check_lines(buffers)
+        is_verbatim = not work.protects and not work.hands_on_opened
+        _check_lines(buffers[:-1] if is_verbatim else buffers)
+        if not buffers[-1].endswith(b"\r\n"):
+            buffers.append(b"\r\n")
         return Outgoing(group=group, buffers=tuple(buffers), is_opened=work.hands_on_opened, actions=tuple(self._acts))
 
     def _protect(self, work: Work) -> list[bytes]:
@@ -135,14 +140,14 @@ class _Builder:
     def _hand_on(self, work: Work) -> list[bytes]:
         materials = self._materials
         unprotected = work.unprotected
-        content = materials.content
+        content, own = materials.content, materials.header
         fields = [materials.trace]
         if unprotected is not None and work.reports:
             fields.append(authentication_results(materials.authserv_id, unprotected.report))
         if unprotected is not None and unprotected.opened is not None and work.hands_on_opened:
             content = unprotected.opened
+            own = parse_header(content, limits=materials.limits).octets
             fields.append(opened_mark(materials.secret, materials.transaction))
-        own = parse_header(content, limits=materials.limits).octets
         return [*fields, self._strip(own), content[len(own) :]]
 
     def _strip(self, fields: bytes) -> bytes:
@@ -155,7 +160,5 @@ def _label(signer: SigningIdentity) -> str:
 
 def _check_lines(buffers: list[bytes]) -> None:
     """Assert the line discipline of RFC 5321 2.3.8 on what leaves, whatever made it."""
-    if not buffers[-1].endswith(b"\r\n"):
-        buffers.append(b"\r\n")
     if found := find_flaw(b"".join(buffers), max_line=None):
         raise SelfCheckFailed(f"{found[0]} in an outgoing message")

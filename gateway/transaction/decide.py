@@ -27,7 +27,7 @@ from gateway.policy import (
     direction_of,
     evaluate,
 )
-from gateway.smime import DecryptionKey, Identity, RecipientCertificate, Unprotected, unprotect
+from gateway.smime import DecryptionKey, Identity, Kind, RecipientCertificate, Unprotected, unprotect
 from gateway.transaction.examine import Examined
 from gateway.transaction.gather import Gatherer
 from gateway.transaction.house import House, Ports
@@ -204,8 +204,7 @@ class Decider:
         return resolve_unprotect(state, treatment, found, has_keys=bool(at_hand), is_confidential=is_confidential)
 
     async def _keys_for(self, state: RecipientState, examined: Examined) -> Answer[tuple[DecryptionKey, ...]]:
-        kind = examined.classification.kind
-        if not (kind.is_encrypted or kind.is_signed):
+        if examined.classification.kind is Kind.PLAIN:
             return Nothing()
         return await self._gatherer.decryption_keys(state.recipient.address)
 

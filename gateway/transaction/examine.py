@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from gateway.address import Address
 from gateway.errors import MimeError
 from gateway.limits import Limits
-from gateway.mime import HeaderSection, decode_words, parse_header, parse_mailboxes
+from gateway.mime import Entity, HeaderSection, decode_words, parse_entity, parse_mailboxes
 from gateway.policy import MessageFacts
-from gateway.smime import Classification, carries_opened_mark, classify, count_own_visits
+from gateway.smime import Classification, classify_entity, count_own_visits
 
 VISIBLE_FIELDS = ("To", "Cc", "Resent-To", "Resent-Cc")
 """Fields that show a recipient to the others; Bcc does not (RFC 5322 3.6.3)."""
@@ -24,15 +24,19 @@ class Examined:
     """A message, examined."""
 
     content: bytes = field(repr=False)
-    header: HeaderSection = field(repr=False)
+    entity: Entity = field(repr=False)
+    """It as a MIME entity, with all its parts."""
     classification: Classification
     senders: tuple[Address, ...]
     """The addresses of every From field; empty where one cannot be read."""
     visible: frozenset[str]
     """Keys of the addresses named in To, Cc, Resent-To and Resent-Cc."""
     is_looping: bool
-    carries_opened: bool
-    """Whether it carries a mark of what this gateway has opened."""
+
+    @property
+    def header(self) -> HeaderSection:
+        """The header section of the message."""
+        return self.entity.header
 
     @property
     def facts(self) -> MessageFacts:
@@ -47,17 +51,17 @@ class Examined:
 
 def examine(content: bytes, *, limits: Limits, secret: bytes, hostname: str) -> Examined:
     """Examine a message; ``secret`` and ``hostname`` make our own trace and marks known."""
-    header = parse_header(content, limits=limits)
+    entity = parse_entity(content, limits=limits)
+    header = entity.header
     received = [one.value for one in header.all("Received")]
     visits = count_own_visits(received, secret, hostname)
     return Examined(
         content=content,
-        header=header,
-        classification=classify(content, limits),
+        entity=entity,
+        classification=classify_entity(entity, limits),
         senders=_addresses_or_none(header, "From"),
         visible=frozenset(_visible(header)),
         is_looping=len(received) > limits.received_fields or visits >= limits.own_visits,
-        carries_opened=carries_opened_mark(content, secret),
     )
 
 

@@ -15,7 +15,7 @@ from gateway.errors import KeyMaterialError, MimeError, UpstreamBroken, Upstream
 from gateway.mime import Flaw
 from gateway.outcome import Ending, Outcome, Reply, Session
 from gateway.policy import Reason
-from gateway.smime import Protectable, prepare
+from gateway.smime import Protectable, carries_opened_mark, prepare
 from gateway.transaction.account import Account
 from gateway.transaction.build import Materials, Outgoing, build_all
 from gateway.transaction.claims import Claims
@@ -241,11 +241,21 @@ class Transaction:
         works: list[tuple[RecipientState, Work]] = []
         for state in states:
             work = await self._decider.work_for(state, examined, is_confidential=self._probe.facts.confidential)
-            if work is not None and leaves_in_clear(state, work, carries_opened=examined.carries_opened):
-                state.refuse(Outcome.OPENED_MAIL_IN_CLEAR, Reason.OPENED_MAIL_IN_CLEAR)
-            elif work is not None:
+            if work is not None:
                 works.append((state, work))
-        return works
+        return await self._keep_opened_mail_in(examined.content, works)
+
+    async def _keep_opened_mail_in(
+        self, content: bytes, works: list[tuple[RecipientState, Work]]
+    ) -> list[tuple[RecipientState, Work]]:
+        """Refuse those for whom something that this gateway has opened would leave in clear."""
+        leaving = [state for state, work in works if leaves_in_clear(state, work)]
+        secret = self._house.secret
+        if not leaving or not await self._ports.compute(len(content), carries_opened_mark, content, secret):
+            return works
+        for state in leaving:
+            state.refuse(Outcome.OPENED_MAIL_IN_CLEAR, Reason.OPENED_MAIL_IN_CLEAR)
+        return [(state, work) for state, work in works if state.ending is None]
 
     def _examine(self, content: bytes) -> Examined:
         house = self._house
@@ -271,6 +281,7 @@ class Transaction:
         moment = self._ports.clock.now()
         materials = Materials(
             content=examined.content,
+            header=examined.header.octets,
             protectable=protectable,
             trace=received_field(
                 self._client,

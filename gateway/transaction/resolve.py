@@ -200,6 +200,6 @@ def _found(unprotected: Unprotected, *, opens: bool, reports: bool) -> Reason:
     return Reason.VERIFIED if report.result == "pass" else Reason.NOT_VERIFIED
 
 
-def leaves_in_clear(state: RecipientState, work: Work, *, carries_opened: bool) -> bool:
-    """Whether mail that we have opened would leave the house in clear (law 10)."""
-    return carries_opened and state.direction is Direction.OUTBOUND and not work.certificates
+def leaves_in_clear(state: RecipientState, work: Work) -> bool:
+    """Whether the message leaves the house in clear for this recipient: then it may carry nothing opened (law 10)."""
+    return state.direction is Direction.OUTBOUND and not work.certificates

@@ -136,6 +136,17 @@ def test_leaves_what_may_stay(content: bytes) -> None:
             id="one part of a multipart, and its label",
         ),
         pytest.param(
+            multipart(
+                leaf(b"text/plain", b"\xc3\xa4"),
+                multipart(leaf(b"text/plain", b"a"), boundary=b"c", fields=b"Content-Transfer-Encoding: 8bit\r\n"),
+            ),
+            multipart(
+                leaf(b"text/plain", b"=C3=A4", b"quoted-printable"),
+                multipart(leaf(b"text/plain", b"a"), boundary=b"c", fields=b"Content-Transfer-Encoding: 8bit\r\n"),
+            ),
+            id="not the label of another multipart",
+        ),
+        pytest.param(
             leaf(b"message/rfc822", b"Subject: x\r\n" + leaf(b"text/plain", b"\xc3\xa4")),
             leaf(b"message/rfc822", b"Subject: x\r\n" + leaf(b"text/plain", b"=C3=A4", b"quoted-printable"), b"7bit"),
             id="enclosed message, and its label",

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 
 from gateway.errors import MimeError
 from gateway.limits import Limits
-from gateway.mime import fold_field, parse_header
+from gateway.mime import find_flaw, fold_field, parse_header
+from gateway.mime.fields import make_regular
 from tests.unit.mime.octets import mail_octets
 
 HEADER = (
@@ -148,6 +149,34 @@ def test_any_octets_give_a_section_that_is_those_octets(content: bytes, start: i
     assert skipped in (header.octets, header.octets + b"\r\n")
     for selected in (header.without(["subject"]), header.only(["subject"])):
         assert not selected or selected.endswith(b"\r\n")
+
+
+@pytest.mark.parametrize(
+    ("octets", "expected"),
+    [
+        pytest.param(b"A: b\r\n c\r\nD : e\r\n", b"A: b\r\n c\r\nD: e\r\n", id="blank before the colon"),
+        pytest.param(b"A: b\r\nno field\r\nC: d\r\n", b"A: b\r\n no field\r\nC: d\r\n", id="no field"),
+        pytest.param(b" folded\r\nA: b\r\n", b"A: b\r\n", id="folding before the first field"),
+        pytest.param(b"From x\r\nA: b\r\n", b"A: b\r\n", id="mbox line"),
+        pytest.param(b"A: b\r\n \r\n\t\r\n c\r\n", b"A: b\r\n c\r\n", id="lines of blanks"),
+        pytest.param(b"A: b\r\n \r\n", b"A: b\r\n", id="line of blanks at the end"),
+        pytest.param(b"A: b", b"A: b\r\n", id="cut short"),
+        pytest.param(b"", b"", id="nothing"),
+    ],
+)
+def test_makes_a_section_regular(octets: bytes, expected: bytes) -> None:
+    """One reading, and regular fields as they were."""
+    assert make_regular(parse_header(octets).fields) == expected
+    assert not parse_header(expected).ambiguous
+
+
+@given(mail_octets)
+def test_a_regular_section_has_the_same_fields(content: bytes) -> None:
+    """Whatever came in, stray octets apart, the result has one reading, and the same names in the same order."""
+    header = parse_header(content)
+    regular = parse_header(make_regular(header.fields))
+    assert [field.key for field in regular.fields] == [field.key for field in header.fields if field.name]
+    assert not regular.ambiguous or find_flaw(header.octets, max_line=None)
 
 
 @pytest.mark.parametrize(

@@ -196,6 +196,58 @@ def test_refuses_to_split_what_has_two_readings(message: bytes) -> None:
         split_content_fields(message)
 
 
+@pytest.mark.parametrize(
+    ("message", "outer", "entity"),
+    [
+        pytest.param(
+            b"From: a@b\r\nno field\r\nContent-Type: a/b\r\n\r\nx",
+            b"From: a@b\r\n no field\r\n",
+            b"Content-Type: a/b\r\n\r\nx",
+            id="line that is no field is folded",
+        ),
+        pytest.param(
+            b"Subject: y\r\nContent-Type: multipart/mixed;\r\nboundary=b\r\n\r\nx",
+            b"Subject: y\r\n",
+            b"Content-Type: multipart/mixed;\r\nboundary=b\r\n\r\nx",
+            id="it stays with the field before it",
+        ),
+        pytest.param(
+            b"Subject: y\r\nMIME-Version:\r\n1.0\r\nTo : z\r\n\r\nx",
+            b"Subject: y\r\nTo: z\r\n",
+            b"Content-Type: text/plain; charset=us-ascii\r\n\r\nx",
+            id="or goes with it",
+        ),
+        pytest.param(
+            b"Content-Type: a/b\r\nContent-Type: c/d\r\n\r\nx",
+            b"",
+            b"Content-Type: a/b\r\nContent-Type: c/d\r\n\r\nx",
+            id="two types stay within",
+        ),
+    ],
+)
+def test_splits_what_has_two_readings_where_asked(message: bytes, outer: bytes, entity: bytes) -> None:
+    """Outside there is one reading; what describes the content stays as the sender wrote it."""
+    assert split_content_fields(message, may_be_ambiguous=True) == (outer, entity)
+    assert not parse_header(outer).ambiguous
+
+
+@pytest.mark.parametrize("stray", [b"\0", b"\r", b"\n"])
+def test_never_splits_a_header_with_stray_octets(stray: bytes) -> None:
+    """What stands outside is written to the next hop, and may not hold what the line discipline refuses."""
+    with pytest.raises(MimeError):
+        split_content_fields(b"Subject: a" + stray + b"Bcc: b@c\r\n\r\n", may_be_ambiguous=True)
+
+
+@given(mail_octets)
+def test_fields_outside_have_one_reading_whatever_came_in(message: bytes) -> None:
+    """NUL and stray line ends are refused even then."""
+    try:
+        outer, _ = split_content_fields(message, may_be_ambiguous=True)
+    except MimeError:
+        return
+    assert not parse_header(outer).ambiguous
+
+
 def test_limits_are_kept_in_splitting() -> None:
     """The header section of the message is bounded as any other."""
     with pytest.raises(MimeError):
