@@ -86,6 +86,7 @@ async def process(
         upstream_name=options.upstream,
         upstream=outbox,
         deadline=options.deadline_seconds,
+        trusts_results=bool(options.trust),
         hide_client=options.hide_client,
     )
     house = make_house(loaded, secret=secret, reports=outbox if settings.reports else None)

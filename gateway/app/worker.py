@@ -155,7 +155,11 @@ class Worker:
             message_limit=lambda: min(limit, upstream.size // 2) if upstream.size else limit,
         )
         route = Route(
-            upstream_name=one.upstream, upstream=upstream, deadline=one.deadline_seconds, hide_client=one.hide_client
+            upstream_name=one.upstream,
+            upstream=upstream,
+            deadline=one.deadline_seconds,
+            trusts_results=bool(one.trust),
+            hide_client=one.hide_client,
         )
         return Listener(
             options,

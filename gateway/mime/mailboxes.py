@@ -29,6 +29,12 @@ _ESCAPE = re.compile(r"\\(.)")
 _DOT_ATOM = re.compile(rf"{_ATEXT}(?:\.{_ATEXT})*")
 _DOMAIN = re.compile(r"[A-Za-z0-9_\u0080-\U0010ffff-]+(?:\.[A-Za-z0-9_\u0080-\U0010ffff-]+)*")
 
+_USUAL = re.compile(
+    r" ?(?:([A-Za-z0-9-]+(?: [A-Za-z0-9-]+)*) (?=<))?(<)?"
+    r"([A-Za-z0-9_+-]+(?:\.[A-Za-z0-9_+-]+)*@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*)(?(2)>)"
+)
+"""One mailbox as nearly all mail has it: plain words, then an address without anything that needs quoting."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Mailbox:
@@ -58,6 +64,8 @@ def parse_mailboxes(value: bytes | str) -> tuple[Mailbox, ...]:
     """
     text = value.decode("utf-8", "surrogateescape") if isinstance(value, bytes) else value
     text = text.removesuffix("\r\n").replace("\r\n ", " ").replace("\r\n\t", "\t")
+    if usual := _USUAL.fullmatch(text):
+        return (Mailbox(display_name=usual[1] or "", address=Address(usual[3])),)
     mailboxes: list[Mailbox] = []
     has_group = is_after_group = False
     group: str | None = None

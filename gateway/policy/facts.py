@@ -57,6 +57,10 @@ class DomainSet:
         """Whether ``domain`` (lower case, as :attr:`Address.domain` gives it) is one of ours."""
         return domain in self._exact or (bool(self._parents) and has_parent(domain, self._parents))
 
+    def covers(self, name: str) -> bool:
+        """Whether ``name`` (lower case) is one of our domains, or the name of a host or domain below one."""
+        return name in self or name in self._parents or has_parent(name, self._exact | self._parents)
+
 
 def has_parent(domain: str, parents: frozenset[str]) -> bool:
     """Whether a proper parent of ``domain`` is among ``parents``; at most one look-up per dot."""

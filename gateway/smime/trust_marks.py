@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from gateway.limits import DEFAULT_LIMITS, Limits
@@ -23,28 +23,45 @@ OWN_FIELDS: Final = "smime-gateway-"
 """How the names of all our own header fields begin, lower case."""
 _RESULTS_FIELD: Final = "authentication-results"
 _BLANK: Final = re.compile(r"\s+")
+_BLANKS: Final = bytes(code for code in range(128) if chr(code).isspace())
 _ID_END: Final = re.compile(r"[\s()<>@,;:\\\"/\[\]?=]")
 _ENCODED_WORD_OCTETS: Final = 39
 """Octets of text in one encoded-word: it is then 64 characters long (RFC 2047 2 allows 75): ``Subject:`` fits."""
 
 
 def strip_trust_marks(
-    fields: bytes, *, authserv_id: str, subject_tags: Sequence[str] = (), limits: Limits = DEFAULT_LIMITS
+    fields: bytes,
+    *,
+    authserv_id: str,
+    is_our_name: Callable[[str], bool] | None = None,
+    subject_tags: Sequence[str] = (),
+    limits: Limits = DEFAULT_LIMITS,
 ) -> bytes:
     """Return header fields without forged marks of ours.
 
-    ``fields``: whole fields, each ending in CRLF, without the empty line. ``subject_tags``: texts that we put into a
-    Subject, such as ``[verified]``. Raise :class:`~gateway.errors.MimeError` beyond the limits.
+    ``fields``: whole fields, each ending in CRLF, without the empty line. ``is_our_name`` tells of an authserv-id
+    (lower case) whether it is a name in our own domains: where it is given, results in such a name go too, since nobody
+    else may speak in it (RFC 8601 5). ``subject_tags``: texts that we put into a Subject, such as ``[verified]``. Raise :class:`~gateway.errors.MimeError` beyond the limits.
     """
+    if not subject_tags and _is_without_marks(fields):
+        return fields
     header = parse_header(fields, limits=limits, end=len(fields))
     ours = _folded(authserv_id)
     kept = []
     for field in header.fields:
         key, value = _name_and_value(field)
-        if key.startswith(OWN_FIELDS) or (key == _RESULTS_FIELD and claims_authserv_id(value, ours)):
+        if key.startswith(OWN_FIELDS):
+            continue
+        if key == _RESULTS_FIELD and (claims_authserv_id(value, ours) or _claims_our_name(value, is_our_name)):
             continue
         kept.append(_without_tags(field, subject_tags) if key == "subject" else field.octets)
     return b"".join(kept)
+
+
+def _is_without_marks(fields: bytes) -> bool:
+    """Whether nothing in ASCII fields can be taken for the name of one that we would remove, however it is written."""
+    squeezed = fields.translate(None, _BLANKS).lower()
+    return fields.isascii() and b"authentication-results" not in squeezed and b"smime-gateway-" not in squeezed
 
 
 def _name_and_value(field: Field) -> tuple[str, str]:
@@ -62,6 +79,13 @@ def claims_authserv_id(value: str, authserv_id: str) -> bool:
         return _folded(_authserv_id_of(value)) == ours
     except ValueError:
         return ours in _folded(value)
+
+
+def _claims_our_name(value: str, is_our_name: Callable[[str], bool] | None) -> bool:
+    try:
+        return is_our_name is not None and is_our_name(_folded(_authserv_id_of(value)))
+    except ValueError:
+        return False
 
 
 def _folded(text: str) -> str:

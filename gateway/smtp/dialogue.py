@@ -51,6 +51,8 @@ class Dialogue:
         self._options = options
         self._connection = connection
         self._extensions: dict[str, str] = {}
+        self.facts = self._read_facts()
+        """What the next hop offered."""
         self.is_idle = False
         """Whether no transaction is open on it."""
         self.is_sending = False
@@ -66,9 +68,7 @@ class Dialogue:
         """Why the next hop's side broke it; empty where it did not."""
         return self._connection.breach
 
-    @property
-    def facts(self) -> UpstreamFacts:
-        """What the next hop offered."""
+    def _read_facts(self) -> UpstreamFacts:
         size = self._extensions.get("SIZE", "")
         connection = self._connection
         return UpstreamFacts(
@@ -98,6 +98,7 @@ class Dialogue:
         self._expect("EHLO", reply, 250)
         words = (line.upper().partition(" ") for line in reply.lines[1:])
         self._extensions = {keyword: value.strip() for keyword, _, value in words}
+        self.facts = self._read_facts()
 
     async def mail(self, reverse_path: Path, *, smtputf8: bool, headers_only: bool) -> Reply:
         """MAIL; 250, 4yz or 5yz."""

@@ -48,6 +48,8 @@ class Materials:
     transaction: str
     moment: datetime
     authserv_id: str
+    is_our_name: Callable[[str], bool] | None
+    """Whether results in this name are removed; ``None`` where the client is trusted with them."""
     secret: bytes = field(repr=False)
     limits: Limits
     boundaries: Callable[[], str]
@@ -151,7 +153,10 @@ class _Builder:
         return [*fields, self._strip(own), content[len(own) :]]
 
     def _strip(self, fields: bytes) -> bytes:
-        return strip_trust_marks(fields, authserv_id=self._materials.authserv_id)
+        materials = self._materials
+        return strip_trust_marks(
+            fields, authserv_id=materials.authserv_id, is_our_name=materials.is_our_name, limits=materials.limits
+        )
 
 
 def _label(signer: SigningIdentity) -> str:

@@ -78,5 +78,7 @@ class Route:
     upstream: Upstream
     deadline: float
     """Seconds from the client's final dot to the first upstream final dot (law 4)."""
+    trusts_results: bool = False
+    """Whether Authentication-Results in a name of our own domains stay: the clients are our border MTAs."""
     hide_client: bool = False
     """Whether the Received field withholds the client's name and address."""

@@ -295,6 +295,7 @@ class Transaction:
             transaction=self.id,
             moment=moment,
             authserv_id=house.authserv_id,
+            is_our_name=None if self._route.trusts_results else house.internal.covers,
             secret=house.secret,
             limits=house.limits.for_our_own,
             boundaries=self._ports.entropy.boundary,

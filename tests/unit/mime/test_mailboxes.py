@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gateway.errors import MimeError
-from gateway.mime import parse_mailboxes
+from gateway.mime import Mailbox, parse_mailboxes
 
 
 @pytest.mark.parametrize(
@@ -159,3 +159,21 @@ def test_work_is_bounded(value: str) -> None:
     """Repetition of any special character ends in an answer, in time that grows no faster than the text."""
     with pytest.raises(MimeError):
         parse_mailboxes(value)
+
+
+@given(
+    st.text('ab9-+_. <>@\t"(),;:', max_size=24).map(lambda text: f" {text}")
+    | st.builds(
+        "{} <{}@{}>".format, st.text("aB -9", max_size=9), st.text("a.b", max_size=5), st.text("x.-", max_size=5)
+    )
+)
+def test_the_usual_form_is_read_as_every_other(text: str) -> None:
+    """What is told at once is what the tokens say; a comment in front makes the reader go by tokens."""
+
+    def read(value: str) -> tuple[Mailbox, ...] | None:
+        try:
+            return parse_mailboxes(value)
+        except MimeError:
+            return None
+
+    assert read(text) == read(f"(c){text}")

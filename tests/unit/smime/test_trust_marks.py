@@ -141,3 +141,26 @@ def test_any_value_around_our_id(noise: str) -> None:
     """A value that begins with our id is ours whatever follows; comments before it do not hide it."""
     assert claims_authserv_id(f"{ID} ;{noise}", ID)
     assert claims_authserv_id(f"(x) {ID};{noise}", ID)
+
+
+@pytest.mark.parametrize(
+    ("value", "stays"),
+    [
+        ("mx.acme.example; spf=pass", False),
+        ("ACME.example; spf=pass", False),
+        ("(border) mx.acme.example 1; spf=pass", False),
+        ("mx.partner.example; spf=pass", True),
+        ("notacme.example; spf=pass", True),
+        ("acme.example.evil.example; spf=pass", True),
+    ],
+)
+def test_results_in_a_name_of_ours(value: str, stays: bool) -> None:
+    """Whoever is not trusted with them may not bring results in the name of one of our hosts (RFC 8601 5)."""
+    field = f"Authentication-Results: {value}\r\n".encode()
+
+    def is_our_name(name: str) -> bool:
+        return name == "acme.example" or name.endswith(".acme.example")
+
+    kept = strip_trust_marks(field, authserv_id="smime.gw1.acme.example", is_our_name=is_our_name)
+    assert kept == (field if stays else b"")
+    assert strip_trust_marks(field, authserv_id="smime.gw1.acme.example") == field
