@@ -41,7 +41,8 @@ def strip_trust_marks(
 
     ``fields``: whole fields, each ending in CRLF, without the empty line. ``is_our_name`` tells of an authserv-id
     (lower case) whether it is a name in our own domains: where it is given, results in such a name go too, since nobody
-    else may speak in it (RFC 8601 5). ``subject_tags``: texts that we put into a Subject, such as ``[verified]``. Raise :class:`~gateway.errors.MimeError` beyond the limits.
+    else may speak in it (RFC 8601 5). ``subject_tags``: texts that we put into a Subject, such as ``[verified]``.
+    Raise :class:`~gateway.errors.MimeError` beyond the limits.
     """
     if not subject_tags and _is_without_marks(fields):
         return fields

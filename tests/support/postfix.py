@@ -34,7 +34,7 @@ MASTER = "/usr/lib/postfix/sbin/master"
 _SERVICES = """\
 pickup    unix  n - n 60    1 pickup
 cleanup   unix  n - n -     0 cleanup
-qmgr      unix  n - n 300   1 qmgr
+qmgr      unix  n - n 1     1 qmgr
 tlsmgr    unix  - - n 1000? 1 tlsmgr
 rewrite   unix  - - n -     - trivial-rewrite
 bounce    unix  - - n -     0 bounce

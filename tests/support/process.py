@@ -177,6 +177,22 @@ class GatewayProcess:
         """Return the last lines of standard error, for a failure's text."""
         return "\n".join(self.lines[-count:])
 
+    # ------------------------------------------------------------ its workers
+
+    @property
+    def workers(self) -> dict[str, int]:
+        """Name and process id of every worker that was started and has not ended."""
+        ended = {entry["died"] for entry in self.log("worker-died")} | {entry["worker"] for entry in self.log("drained")}
+        return {entry["started"]: entry["pid"] for entry in self.log("worker-started") if entry["started"] not in ended}
+
+    def worker_at(self, port: int) -> int:
+        """Return the process id of the worker that has an open connection from this local port, to whom ever."""
+        sockets = _sockets_from(port)
+        for pid in self.workers.values():
+            if sockets & _open_files(pid):
+                return pid
+        raise AssertionError(f"no worker speaks from port {port}\n{self.tail()}")
+
     # ------------------------------------------------------------ inside
 
     def _read(self, process: subprocess.Popen[bytes]) -> None:
@@ -218,3 +234,17 @@ class GatewayProcess:
             if self._reader is not None:
                 self._reader.join(5)
             self._process.stderr.close()
+
+
+def _sockets_from(port: int) -> set[str]:
+    """Return how ``/proc`` calls the TCP sockets with this local port."""
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return {f"socket:[{row[9]}]" for row in rows if int(row[1].partition(":")[2], 16) == port}
+
+
+def _open_files(pid: int) -> set[str]:
+    """Return what a process has open; nothing for one that has ended."""
+    try:
+        return {os.readlink(entry) for entry in Path(f"/proc/{pid}/fd").iterdir()}
+    except OSError:
+        return set()

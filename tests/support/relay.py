@@ -48,6 +48,11 @@ def before(mark: bytes) -> Cut:
     return lambda carried: found if (found := carried.find(mark)) >= 0 else None
 
 
+def after_octets(count: int) -> Cut:
+    """Shut behind so many octets."""
+    return lambda carried: count if len(carried) >= count else None
+
+
 class Relay:
     """The relay; a context manager that starts and stops it. It listens on loopback."""
 
@@ -56,9 +61,10 @@ class Relay:
         self.host = LOOPBACK
         self.port = 0
         self.target = (LOOPBACK, 0)
+        self.peers: list[int] = []
+        """The client's port of every connection, in order."""
         self.stopping = threading.Event()
         self._gate: tuple[Way, Cut, int, Gate] | None = None
-        self._count = 0
         self._threads: list[threading.Thread] = []
 
     def __enter__(self) -> Self:
@@ -81,7 +87,7 @@ class Relay:
     def shut_at(self, way: Way, cut: Cut, *, connection: int = 0) -> Gate:
         """Make a gate for the ``connection``-th connection from now on, counted from 0; return it."""
         gate = Gate()
-        self._gate = (way, cut, self._count + connection, gate)
+        self._gate = (way, cut, len(self.peers) + connection, gate)
         return gate
 
     # ------------------------------------------------------------ threads
@@ -97,9 +103,9 @@ class Relay:
             selector.register(listener, selectors.EVENT_READ)
             while not self.stopping.is_set():
                 if selector.select(0.05):
-                    client, _ = listener.accept()
-                    number, self._count = self._count, self._count + 1
-                    self._run(self._carry, client, number)
+                    client, address = listener.accept()
+                    self.peers.append(address[1])
+                    self._run(self._carry, client, len(self.peers) - 1)
 
     def _carry(self, client: socket.socket, number: int) -> None:
         with client:

@@ -173,9 +173,9 @@ class Sink:
             while not self.stopping.is_set():
                 if not selector.select(0.05):
                     continue
-                link, _ = listener.accept()
+                link, address = listener.accept()
                 with self._lock:
-                    connection = Connection(len(self.connections))
+                    connection = Connection(len(self.connections), peer=address[1])
                     self.connections.append(connection)
                 script = self._scripts[min(connection.index, len(self._scripts) - 1)]
                 self._run(_Talk(self, link, connection, script).run)

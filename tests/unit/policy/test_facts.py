@@ -73,8 +73,16 @@ def test_verification_needs_a_message() -> None:
 
 @pytest.mark.parametrize(
     ("name", "covered"),
-    [("acme.example", True), ("mx.acme.example", True), ("a.b.sub.example", True), ("sub.example", True)]
-    + [("notacme.example", False), ("example", False), (".acme.example", False), ("", False)],
+    [
+        ("acme.example", True),
+        ("mx.acme.example", True),
+        ("a.b.sub.example", True),
+        ("sub.example", True),
+        ("notacme.example", False),
+        ("example", False),
+        (".acme.example", False),
+        ("", False),
+    ],
 )
 def test_names_of_our_hosts(name: str, covered: bool) -> None:
     """A host is ours where its name is at or below one of our domains, however the domain is written."""

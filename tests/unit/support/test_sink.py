@@ -91,15 +91,15 @@ def test_lmtp_answers_per_recipient() -> None:
 @pytest.mark.parametrize("step", [Step.CONNECT, Step.MAIL, Step.DOT], ids=lambda step: step.name)
 def test_acts_that_end_the_connection(step: Step, act: Act, says: bytes) -> None:
     """At any step: exactly these octets, then the end."""
+    heard = b""
     with Sink([Script({step: act}), Script()]) as sink:
-        with Dialog(sink.host, sink.port) as talk:
-            heard = b""
-            try:
+        try:
+            with Dialog(sink.host, sink.port) as talk:
                 talk.send(b"EHLO x\r\nMAIL FROM:<>\r\nRCPT TO:<a@b>\r\nDATA\r\nx\r\n.\r\n")
                 while octets := talk.receive():
                     heard += octets
-            except ConnectionError:
-                assert act.then is not After.GO_ON
+        except ConnectionError:
+            assert act.then is not After.GO_ON
         assert act.then is After.RESET or heard.endswith(says)
         with Dialog(sink.host, sink.port) as talk:
             talk.expect("220")
