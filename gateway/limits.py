@@ -36,7 +36,6 @@ class Limits:
     own_visits: int = 4
     """Most times one message may pass this gateway, told by our keyed trace tokens."""
 
-
     @property
     def for_our_own(self) -> Limits:
         """The limits for what we have made of a message within these: room for the fields that we add."""

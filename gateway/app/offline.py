@@ -22,7 +22,7 @@ from gateway.stores import load_or_create_secret
 from gateway.transaction.house import Ports, Route
 from gateway.transaction.pipeline import Transaction
 from gateway.transaction.ports import Delivery, UpstreamFacts
-from gateway.transaction.record import Progress, Record
+from gateway.transaction.record import Record
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,7 +151,7 @@ class _OutboxSession:
     ) -> tuple[Reply, tuple[Reply, ...]]:
         return await self.mail(reverse_path), tuple([await self.rcpt(path) for path in forward_paths])
 
-    async def data(self, buffers: Sequence[bytes]) -> Reply | None:
+    async def data(self, buffers: Sequence[bytes], *, hold: bool = False) -> Reply | None:
         self._content = b"".join(buffers)
         return None
 
@@ -193,9 +193,6 @@ class _Watcher:
         self.record: Record | None = None
 
     def started(self, listener: str) -> None:
-        pass
-
-    def progressed(self, progress: Progress) -> None:
         pass
 
     def ended(self, record: Record) -> None:

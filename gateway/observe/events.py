@@ -17,7 +17,7 @@ from typing import TypeVar
 from gateway.observe.maillog import MailLog
 from gateway.observe.metrics import Metrics
 from gateway.transaction.ports import Clock, Delivery, Journal, JournalError, Observer
-from gateway.transaction.record import Progress, Record
+from gateway.transaction.record import Record
 
 T = TypeVar("T")
 
@@ -36,11 +36,6 @@ class Observers:
         """See ``ports.Observer``."""
         for name, observer in self._observers.items():
             self._tell(name, observer.started, listener)
-
-    def progressed(self, progress: Progress) -> None:
-        """See ``ports.Observer``."""
-        for name, observer in self._observers.items():
-            self._tell(name, observer.progressed, progress)
 
     def ended(self, record: Record) -> None:
         """See ``ports.Observer``."""

@@ -24,7 +24,7 @@ from gateway.observe.lines import LogFormat, make_logger
 from gateway.observe.text import printable
 from gateway.outcome import Outcome
 from gateway.transaction.ports import Clock
-from gateway.transaction.record import Progress, Record
+from gateway.transaction.record import Record
 
 _ALARMING = frozenset(
     outcome.label
@@ -51,9 +51,6 @@ class MailLog:
 
     def started(self, listener: str) -> None:
         """Write nothing: a transaction's line comes at its end."""
-
-    def progressed(self, progress: Progress) -> None:
-        """Write nothing: the metrics have the stages."""
 
     def ended(self, record: Record) -> None:
         """Write the transaction's line."""

@@ -27,7 +27,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from gateway.observe import labels
 from gateway.observe.labels import OTHER, CertificateUse
 from gateway.outcome import Outcome
-from gateway.transaction.record import Progress, RecipientRecord, Record, Stage
+from gateway.transaction.record import RecipientRecord, Record, Stage
 
 M = TypeVar("M", bound=MetricWrapperBase)
 
@@ -142,11 +142,6 @@ class Metrics:
         """Count a transaction in."""
         _child(self._in_flight, listener).inc()
 
-    def progressed(self, progress: Progress) -> None:
-        """Count a stage; ``total`` is counted at the end."""
-        if progress.stage is not Stage.TOTAL:
-            self._stages[str(progress.stage),].observe(progress.seconds)
-
     def ended(self, record: Record) -> None:
         """Count a transaction out, and all that its record tells."""
         _child(self._in_flight, record.listener).dec()
@@ -154,6 +149,9 @@ class Metrics:
         direction = _joined(directions)
         _child(self._transactions, record.listener, direction, record.outcome).inc()
         self._stages[_TOTAL,].observe(record.seconds)
+        for stage, seconds in record.stages.items():
+            if stage != _TOTAL and (histogram := self._stages.get((stage,))) is not None:
+                histogram.observe(seconds)
         if record.size:
             self._octets.observe(record.size)
         if record.verification:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from gateway.observe.maillog import MailLog
 from gateway.observe.metrics import Metrics
-from gateway.transaction.record import Progress, Record
+from gateway.transaction.record import Record
 
 KEPT = timedelta(days=30)
 """How long the files of a day are kept."""
@@ -49,9 +49,6 @@ class DecisionRecords:
         self._descriptor: int | None = None
 
     def started(self, listener: str) -> None:
-        """Write nothing."""
-
-    def progressed(self, progress: Progress) -> None:
         """Write nothing."""
 
     def ended(self, record: Record) -> None:

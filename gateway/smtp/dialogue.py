@@ -19,6 +19,9 @@ from gateway.smtp.connection import CLOSED, Connection
 from gateway.smtp.data import FINAL_DOT, stuff_dots
 from gateway.transaction.ports import UpstreamFacts
 
+MOST_HELD = 128 * 1024
+"""Octets of content that may wait for the final dot: what goes into a socket in one write."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpstreamOptions:
@@ -55,6 +58,7 @@ class Dialogue:
         """What the next hop offered."""
         self.is_idle = False
         """Whether no transaction is open on it."""
+        self._held: list[bytes] = []
         self.is_sending = False
         """Whether it stands between 354 and the final dot: only closing it keeps the message from being taken."""
 
@@ -130,12 +134,15 @@ class Dialogue:
             self._classify("RCPT", reply, *((250, 251) if first.is_positive else ()))
         return first, tuple(rest)
 
-    async def data(self, buffers: Sequence[bytes]) -> Reply | None:
-        """DATA and the content, without the final dot."""
+    async def data(self, buffers: Sequence[bytes], *, hold: bool) -> Reply | None:
+        """DATA and the content, without the final dot; short content is kept back where ``hold`` allows it."""
         reply = await self._command("DATA", b"DATA\r\n", 354)
         if reply.code != 354:
             return reply
         self.is_sending = True
+        if hold and sum(map(len, buffers)) <= MOST_HELD:
+            self._held = [*stuff_dots(buffers)]
+            return None
         self._connection.write(stuff_dots(buffers))
         await self._connection.drain(self._options.reply_timeout)
         return None
@@ -143,7 +150,9 @@ class Dialogue:
     async def finish(self) -> Reply:
         """The final dot; 250, 4yz or 5yz."""
         await self._connection.settle()
-        reply = await self._command(".", FINAL_DOT, 250, timeout=self._options.final_timeout)
+        last = b"".join([*self._held, FINAL_DOT])
+        self._held = []
+        reply = await self._command(".", last, 250, timeout=self._options.final_timeout)
         self.is_idle, self.is_sending = True, False
         return reply
 

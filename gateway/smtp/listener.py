@@ -284,7 +284,7 @@ class ServerConnection(asyncio.Protocol):
     async def _mail(self, path: Path, parameters: MailParameters) -> Reply:
         transaction = self._listener.begin(self._client(), path, parameters)
         self._transaction = transaction
-        reply = await transaction.mail()
+        reply = await transaction.mail(self._session.recipients_ahead())
         if transaction.has_ended:
             self._transaction = None
         return reply

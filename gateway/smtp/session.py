@@ -19,6 +19,7 @@ each.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -30,6 +31,7 @@ from gateway.smtp.paths import ParameterError, PathSyntaxError, parse_forward_pa
 
 MAX_COMMAND = 2048
 """Octets in a command line, CRLF included. RFC 5321 4.5.3.1.4 asks for 512 and more per extension."""
+_RCPT = re.compile(rb"RCPT TO:[^\r\n\0]*", re.IGNORECASE)
 MAX_ERRORS = 20
 """Refused commands before the session is ended; Postfix's smtpd_hard_error_limit is 20."""
 
@@ -179,6 +181,32 @@ class ServerSession:
             return self._count_error(event)
         self._pending = event
         return event
+
+    def recipients_ahead(self) -> tuple[Path, ...]:
+        """Return the forward-paths of the RCPT commands that the client has pipelined right behind its MAIL.
+
+        They are not taken: each comes as an event of its own once MAIL is answered.
+        """
+        if not isinstance(self._pending, Mail):
+            return ()
+        paths: list[Path] = []
+        start = 0
+        while (end := self._buffer.find(b"\r\n", start)) >= 0:
+            path = self._forward_path(bytes(self._buffer[start:end]), utf8=self._pending.parameters.smtputf8)
+            if path is None:
+                break
+            paths.append(path)
+            start = end + 2
+        return tuple(paths)
+
+    def _forward_path(self, line: bytes, *, utf8: bool) -> Path | None:
+        """Read a RCPT command that is in order; ``None`` for every other line."""
+        if len(line) > MAX_COMMAND or not _RCPT.fullmatch(line):
+            return None
+        try:
+            return parse_forward_path(line[8:].rstrip(b" \t"), self._options.hostname, utf8=utf8)
+        except (PathSyntaxError, ParameterError):
+            return None
 
     def answer(self, reply: Reply) -> None:
         """Tell what the pending event was answered with."""

@@ -148,9 +148,9 @@ class LentSession:
         """See the port."""
         return await self._dialogue.rcpt(forward_path)
 
-    async def data(self, buffers: Sequence[bytes]) -> Reply | None:
+    async def data(self, buffers: Sequence[bytes], *, hold: bool = False) -> Reply | None:
         """See the port."""
-        return await self._dialogue.data(buffers)
+        return await self._dialogue.data(buffers, hold=hold)
 
     async def finish(self) -> Reply:
         """See the port."""

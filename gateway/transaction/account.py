@@ -10,7 +10,7 @@ from gateway.outcome import Outcome, Reply
 from gateway.smime import Unprotected
 from gateway.transaction.plan import Plan
 from gateway.transaction.ports import Clock, Observer
-from gateway.transaction.record import ActionRecord, Progress, RecipientRecord, Record, Stage, UpstreamRecord
+from gateway.transaction.record import ActionRecord, RecipientRecord, Record, Stage, UpstreamRecord
 from gateway.transaction.state import RecipientState
 
 
@@ -76,8 +76,6 @@ class Account:
         """End the account: tell the observer the stages and the record."""
         seconds = self._clock.monotonic() - self._started
         self._stages[Stage.TOTAL] = seconds
-        for stage, spent in self._stages.items():
-            self._observer.progressed(Progress(listener=self._client.listener, stage=Stage(stage), seconds=spent))
         client = self._client
         self._observer.ended(
             Record(

@@ -123,6 +123,10 @@ class Commit:
 
     async def _stage_round(self, outgoing: Sequence[Outgoing]) -> None:
         self._staged = []
+        if len(outgoing) == 1:
+            staged = await self._stage_one(outgoing[0], 0)
+            self._staged = [staged] if staged is not None else []
+            return
         try:
             async with asyncio.TaskGroup() as group:
                 tasks = [group.create_task(self._stage_one(one, place)) for place, one in enumerate(outgoing)]
@@ -201,7 +205,7 @@ class Commit:
             _end(members, Ending(obstacle))
             session.release()
             return None
-        refusal = await session.data(outgoing.buffers)
+        refusal = await session.data(outgoing.buffers, hold=not self._is_partial)
         if refusal is not None:
             self._note_reply("DATA", refusal.code)
             _end(members, Ending.by_upstream(refusal))

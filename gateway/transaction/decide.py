@@ -99,7 +99,7 @@ class Decider:
 
     def look_up_all(self, states: Sequence[RecipientState], examined: Examined) -> None:
         """Start the look-ups that are known to be needed, so that they run together and not one after the other."""
-        if examined.classification.kind.is_encrypted:
+        if examined.classification.kind.is_encrypted or len(states) == 1:
             return
         for state in states:
             decision = evaluate(self._house.policy, self._facts(state, examined))

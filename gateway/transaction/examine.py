@@ -27,6 +27,8 @@ class Examined:
     entity: Entity = field(repr=False)
     """It as a MIME entity, with all its parts."""
     classification: Classification
+    facts: MessageFacts
+    """What the policy may know."""
     senders: tuple[Address, ...]
     """The addresses of every From field; empty where one cannot be read."""
     visible: frozenset[str]
@@ -38,16 +40,6 @@ class Examined:
         """The header section of the message."""
         return self.entity.header
 
-    @property
-    def facts(self) -> MessageFacts:
-        """What the policy may know."""
-        return MessageFacts(
-            senders=self.senders,
-            headers=_Headers(self.header),
-            size=len(self.content),
-            kind=self.classification.kind.value,
-        )
-
 
 def examine(content: bytes, *, limits: Limits, secret: bytes, hostname: str) -> Examined:
     """Examine a message; ``secret`` and ``hostname`` make our own trace and marks known."""
@@ -55,11 +47,16 @@ def examine(content: bytes, *, limits: Limits, secret: bytes, hostname: str) -> 
     header = entity.header
     received = [one.value for one in header.all("Received")]
     visits = count_own_visits(received, secret, hostname)
+    classification = classify_entity(entity, limits)
+    senders = _addresses_or_none(header, "From")
     return Examined(
         content=content,
         entity=entity,
-        classification=classify_entity(entity, limits),
-        senders=_addresses_or_none(header, "From"),
+        classification=classification,
+        facts=MessageFacts(
+            senders=senders, headers=_Headers(header), size=len(content), kind=classification.kind.value
+        ),
+        senders=senders,
         visible=frozenset(_visible(header)),
         is_looping=len(received) > limits.received_fields or visits >= limits.own_visits,
     )

@@ -35,6 +35,8 @@ class Gatherer:
         self._aliases = aliases
         self._timeout = timeout
         self._tasks: dict[tuple[str, str], asyncio.Task[Answer[object]]] = {}
+        """Look-ups that were begun before anybody waits for them."""
+        self._answers: dict[tuple[str, str], object] = {}
 
     async def signer(self, sender: Address) -> Answer[SigningIdentity]:
         """The identity that signs for ``sender``."""
@@ -64,16 +66,20 @@ class Gatherer:
         return await self._keys.find_keys(names.value)
 
     async def _once(self, kind: str, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]) -> Answer[T]:
-        # The key of the memo names the port, so the type of the answer is the port's.
-        return await self._start(kind, about, ask)  # type: ignore[return-value]
-
-    def _start(
-        self, kind: str, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]
-    ) -> asyncio.Task[Answer[object]]:
         key = (kind, about.key)
-        if key not in self._tasks:
+        if key in self._tasks:
+            # The key of the memo names the port, so the type of the answer is the port's.
+            return await self._tasks[key]  # type: ignore[return-value]
+        if key in self._answers:
+            return self._answers[key]  # type: ignore[return-value]
+        answer = await self._ask(about, ask)
+        self._answers[key] = answer
+        return answer
+
+    def _start(self, kind: str, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]) -> None:
+        key = (kind, about.key)
+        if key not in self._tasks and key not in self._answers:
             self._tasks[key] = asyncio.create_task(self._ask(about, ask))  # type: ignore[arg-type]
-        return self._tasks[key]
 
     async def _ask(self, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]) -> Answer[T]:
         try:

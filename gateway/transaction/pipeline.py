@@ -8,6 +8,7 @@ temporary failure, and nothing that goes wrong here sends a message in a state t
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Mapping, Sequence
 
 from gateway.envelope import NULL_PATH, Client, MailParameters, Path, Recipient
@@ -70,6 +71,7 @@ class Transaction:
         self._state = State.PROBE
         self._probe: UpstreamSession | None = None
         self._probed: list[int] = []
+        self._ahead: deque[tuple[Path, Reply]] = deque()
         self._states: list[RecipientState] = []
         self._refused: list[RecipientState] = []
         self._account = Account(ports.clock, ports.observer, self.id, client)
@@ -84,15 +86,19 @@ class Transaction:
 
     # --- PROBE
 
-    async def mail(self) -> Reply:
-        """MAIL: put to the upstream; a refusal ends the transaction."""
+    async def mail(self, ahead: Sequence[Path] = ()) -> Reply:
+        """MAIL: put to the upstream; a refusal ends the transaction.
+
+        ``ahead``: what the client has pipelined behind it; those recipients are put to the upstream in the same write,
+        and its replies kept until :meth:`rcpt` asks for them.
+        """
         needs_utf8 = self._parameters.smtputf8
         with self._account.timed(Stage.PROBE):
             try:
                 self._probe = await self._route.upstream.connect()
                 if needs_utf8 and not self._probe.facts.smtputf8:
                     return self.refuse(Outcome.SMTPUTF8_REQUIRED)
-                reply = await self._probe.mail(self._reverse_path, smtputf8=needs_utf8)
+                reply = await self._put_mail(ahead)
             except UpstreamUnavailable:
                 return self.refuse(Outcome.UPSTREAM_UNREACHABLE)
             except UpstreamBroken:
@@ -121,10 +127,31 @@ class Transaction:
         self._states.append(state)
         return Session.RECIPIENT_OK.reply()
 
+    async def _put_mail(self, ahead: Sequence[Path]) -> Reply:
+        assert self._probe is not None
+        smtputf8 = self._parameters.smtputf8
+        paths = [path for path in ahead[: self._house.limits.recipients] if self._is_put(path)]
+        if not paths:
+            return await self._probe.mail(self._reverse_path, smtputf8=smtputf8)
+        reply, replies = await self._probe.begin(self._reverse_path, paths, smtputf8=smtputf8)
+        self._ahead.extend(zip(paths, replies, strict=False))
+        return reply
+
+    def _is_put(self, path: Path) -> bool:
+        """Whether the envelope alone leaves the word to the upstream."""
+        recipient = Recipient(path=path)
+        state = RecipientState(number=0, recipient=recipient, direction=self._decider.direction(recipient))
+        self._decider.decide_early(state)
+        return state.ending is None
+
     async def _put_rcpt(self, state: RecipientState) -> None:
         assert self._probe is not None
+        path = state.recipient.path
         try:
-            reply = await self._probe.rcpt(state.recipient.path)
+            if self._ahead and self._ahead[0][0] == path:
+                _, reply = self._ahead.popleft()
+            else:
+                reply = await self._probe.rcpt(path)
         except UpstreamBroken:
             self._note_reply("RCPT", 0)
             state.ending = Ending(Outcome.UPSTREAM_GONE)
@@ -201,10 +228,6 @@ class Transaction:
                 return Outcome.DEADLINE_EXCEEDED
             case MimeError():
                 return Outcome.FORM_REFUSED
-            case UpstreamUnavailable():
-                return Outcome.UPSTREAM_UNREACHABLE
-            case UpstreamBroken():
-                return Outcome.UPSTREAM_GONE
             case KeyMaterialError():
                 return Outcome.OWN_KEY_UNAVAILABLE
             case _:
@@ -314,7 +337,8 @@ class Transaction:
         return Commit(
             upstream=self._route.upstream,
             probe=probe,
-            probed=self._probed,
+            # A recipient put to it and never asked for would get the message too: then the envelope is made anew.
+            probed=() if self._ahead else self._probed,
             reverse_path=self._reverse_path,
             smtputf8=self._parameters.smtputf8,
             claims=claims,

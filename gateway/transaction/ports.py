@@ -20,7 +20,7 @@ from gateway.outcome import Reply
 from gateway.smime import DecryptionKey, RecipientCertificate, SigningIdentity
 
 if TYPE_CHECKING:
-    from gateway.transaction.record import Progress, Record
+    from gateway.transaction.record import Record
 
 T = TypeVar("T")
 
@@ -135,8 +135,11 @@ class UpstreamSession(Protocol):
         """MAIL and every RCPT in one write (RFC 2920) where the upstream pipelines; return the replies in order."""
         ...
 
-    async def data(self, buffers: Sequence[bytes]) -> Reply | None:
-        """DATA and the content up to, not with, its final dot. Return the refusal, or ``None`` when all was sent."""
+    async def data(self, buffers: Sequence[bytes], *, hold: bool = False) -> Reply | None:
+        """DATA and the content up to, not with, its final dot. Return the refusal, or ``None`` when all was sent.
+
+        ``hold``: a short content may be kept back until :meth:`finish`, where it goes out with the dot in one write.
+        """
         ...
 
     async def finish(self) -> Reply:
@@ -219,10 +222,6 @@ class Observer(Protocol):
 
     def started(self, listener: str) -> None:
         """A transaction has begun (in flight)."""
-        ...
-
-    def progressed(self, progress: Progress) -> None:
-        """A stage has ended; carries its name and duration in seconds."""
         ...
 
     def ended(self, record: Record) -> None:

@@ -50,17 +50,6 @@ class Stage(StrEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Progress:
-    """One stage has ended."""
-
-    listener: str
-    """Name of the listener in the settings."""
-    stage: Stage
-    seconds: float
-    """How long it took."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class RecipientRecord:
     """What was decided for one recipient, and what became of it."""
 

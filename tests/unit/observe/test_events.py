@@ -10,10 +10,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway.observe import MailLog, Metrics, ObservedJournal, Observers
 from gateway.transaction.ports import Delivery, JournalError
-from gateway.transaction.record import Progress, Record, Stage
+from gateway.transaction.record import Record
 from tests.unit.observe.conftest import RECORD, Clock, Log
-
-PROGRESS = Progress(listener="users", stage=Stage.PLAN, seconds=0.001)
 
 
 class Listener:
@@ -31,9 +29,6 @@ class Listener:
     def started(self, listener: str) -> None:
         self._hear(listener)
 
-    def progressed(self, progress: Progress) -> None:
-        self._hear(progress)
-
     def ended(self, record: Record) -> None:
         self._hear(record)
 
@@ -50,7 +45,6 @@ class Broken:
 
 def tell(observers: Observers) -> None:
     observers.started("users")
-    observers.progressed(PROGRESS)
     observers.ended(RECORD)
 
 
@@ -62,7 +56,7 @@ def test_everybody_hears_everything(log: Log, metrics: Metrics) -> None:
     """In order."""
     one, two = Listener(), Listener()
     tell(Observers({"one": one, "two": two}, log=log.log, metrics=metrics))
-    assert one.heard == two.heard == ["users", PROGRESS, RECORD]
+    assert one.heard == two.heard == ["users", RECORD]
     assert log.events() == []
 
 
@@ -73,8 +67,8 @@ def test_a_failing_observer_is_counted_and_told_once(log: Log, metrics: Metrics,
     failing.fails = True
     tell(observers)
     tell(observers)
-    assert other.heard == ["users", PROGRESS, RECORD] * 2
-    assert failures(registry, "records") == 6
+    assert other.heard == ["users", RECORD] * 2
+    assert failures(registry, "records") == 4
     assert [(event["event"], event["observer"], event["error"]) for event in log.events()] == [
         ("observer-failed", "records", ["RuntimeError"])
     ]
@@ -91,7 +85,7 @@ def test_a_log_that_nobody_reads_stops_nothing(metrics: Metrics, registry: Colle
     log = MailLog(Broken(), Clock())  # type: ignore[arg-type]
     other = Listener()
     tell(Observers({"log": log, "other": other}, log=log, metrics=metrics))
-    assert other.heard == ["users", PROGRESS, RECORD]
+    assert other.heard == ["users", RECORD]
     assert failures(registry, "log") == 1
 
 

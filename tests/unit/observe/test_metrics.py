@@ -18,7 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from gateway.observe import CertificateUse, Health, Metrics, SupervisorMetrics, labels
 from gateway.outcome import Outcome
 from gateway.policy import Reason
-from gateway.transaction.record import ActionRecord, Progress, Stage, UpstreamRecord
+from gateway.transaction.record import ActionRecord, UpstreamRecord
 from tests.support.process import ROOT
 from tests.unit.observe.conftest import RECORD, MakeRecipient, MakeRecord
 
@@ -63,9 +63,7 @@ def test_a_transaction(registry: CollectorRegistry, metrics: Metrics, make_recor
     before = series(registry)
     metrics.started("users")
     assert changes(registry, before) == {"transactions_in_flight{listener=users}": 1}
-    metrics.progressed(Progress(listener="users", stage=Stage.BUILD, seconds=0.002))
-    metrics.progressed(Progress(listener="users", stage=Stage.TOTAL, seconds=0.0423))
-    metrics.ended(make_record())
+    metrics.ended(make_record(stages={"build": 0.002, "total": 0.0423, "of another version": 1.0}))
     assert changes(registry, before) == {
         "transactions_total{direction=outbound,listener=users,outcome=accepted}": 1,
         "recipients_total{direction=outbound,outcome=accepted}": 1,
