@@ -130,8 +130,15 @@ class _Draft:
         )
 
 
-def parse_entity(content: bytes, start: int = 0, end: int | None = None, *, limits: Limits = DEFAULT_LIMITS) -> Entity:
-    """Read the entity that ``content[start:end]`` is, with all its parts.
+def parse_entity(
+    content: bytes,
+    start: int = 0,
+    end: int | None = None,
+    *,
+    limits: Limits = DEFAULT_LIMITS,
+    levels: int | None = None,
+) -> Entity:
+    """Read the entity that ``content[start:end]`` is, with all its parts, or those ``levels`` deep: 1 is its own parts.
 
     The work is proportional to the number of parts and, for each level of multiparts, to their octets, within a budget.
     Raises :class:`~gateway.errors.MimeError` where that or ``limits`` are exceeded, and for nothing else.
@@ -141,7 +148,7 @@ def parse_entity(content: bytes, start: int = 0, end: int | None = None, *, limi
     stack = [reader.open(start, stop, DEFAULT_TYPE)]
     while True:
         draft = stack[-1]
-        if draft.spans:
+        if draft.spans and (levels is None or len(stack) <= levels):
             if len(stack) >= limits.mime_depth:
                 raise MimeError(f"MIME entities nested deeper than {limits.mime_depth}")
             default = _DIGEST_TYPE if draft.content_type.essence == "multipart/digest" else DEFAULT_TYPE

@@ -84,7 +84,7 @@ def check_enveloped(
 
 def _read(message: Sequence[bytes], kind: Kind, limits: Limits) -> LayerView:
     try:
-        view = look(parse_entity(b"".join(message), limits=limits), limits)
+        view = look(parse_entity(b"".join(message), limits=limits, levels=1), limits)
     except MimeError as error:
         raise SelfCheckFailed(f"the message cannot be read: {error}") from error
     if view.kind is not kind:

@@ -64,6 +64,9 @@ class Protectable:
     is_seven_bit: bool = True
     """Whether it can travel as it is; where not, it is protected only inside a CMS object (RFC 8551 3.1.3)."""
 
+    is_verbatim: bool = False
+    """Whether the entity is what the message had, octet for octet, and found to be 7-bit text in whole lines."""
+
     def form_for(self, wanted: SignedForm) -> SignedForm:
         """Return the form in which it can be signed: ``wanted``, or opaque where it cannot travel as it is."""
         return wanted if self.is_seven_bit else SignedForm.OPAQUE
@@ -104,7 +107,8 @@ def prepare(message: bytes, limits: Limits = DEFAULT_LIMITS) -> Protectable:
     """
     outer_fields, entity = split_content_fields(message, limits, may_be_ambiguous=True)
     try:
-        return Protectable(outer_fields=outer_fields, entity=canonical_entity(entity, limits=limits))
+        canonical = canonical_entity(entity, limits=limits)
+        return Protectable(outer_fields=outer_fields, entity=canonical, is_verbatim=canonical is entity)
     except MimeError:
         return Protectable(outer_fields=outer_fields, entity=entity, is_seven_bit=False)
 

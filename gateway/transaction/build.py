@@ -85,16 +85,24 @@ class _Builder:
         self._signed: dict[tuple[str, str], Protected] = {}
         self._sealed: dict[tuple[str, str], Sealed] = {}
         self._acts: list[ActionRecord] = []
+        self._body = b""
+        """What was handed on of the message, header section excepted."""
 
     def build(self, group: Group) -> Outgoing:
         self._acts = []
         work = group.work
         buffers = self._protect(work) if work.protects else self._hand_on(work)
-        is_verbatim = not work.protects and not work.hands_on_opened
-        _check_lines(buffers[:-1] if is_verbatim else buffers)
+        _check_lines([buffer for buffer in buffers if not self._is_checked(buffer, work)])
         if not buffers[-1].endswith(b"\r\n"):
             buffers.append(b"\r\n")
         return Outgoing(group=group, buffers=tuple(buffers), is_opened=work.hands_on_opened, actions=tuple(self._acts))
+
+    def _is_checked(self, buffer: bytes, work: Work) -> bool:
+        """Whether the lines of this buffer were found whole before: at the door, or when it was prepared."""
+        protectable = self._materials.protectable
+        if work.protects:
+            return protectable is not None and protectable.is_verbatim and buffer is protectable.entity
+        return not work.hands_on_opened and buffer is self._body
 
     def _protect(self, work: Work) -> list[bytes]:
         protectable = self._materials.protectable
@@ -153,7 +161,8 @@ class _Builder:
             content = unprotected.opened
             own = parse_header(content, limits=materials.limits).octets
             fields.append(opened_mark(materials.secret, materials.transaction))
-        return [*fields, self._strip(own), content[len(own) :]]
+        self._body = content[len(own) :]
+        return [*fields, self._strip(own), self._body]
 
     def _strip(self, fields: bytes) -> bytes:
         materials = self._materials
