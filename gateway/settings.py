@@ -299,7 +299,7 @@ class LimitSettings(StrictModel):
     in_flight: Annotated[Size, Field(ge=MIB)] = 512 * MIB
     """Memory for mail under way, per worker; what comes beyond hears 452 4.3.1."""
     lookups: Annotated[Duration, Field(ge=0.1, le=300)] = 8.0
-    """Seconds for all look-ups of a transaction together; what has not answered by then is unavailable."""
+    """Seconds for each look-up, which run together; what has not answered by then is unavailable."""
     recipients: Annotated[Count, Field(ge=100, le=100_000)] = DEFAULT_LIMITS.recipients
     hidden_copies: Annotated[Count, Field(ge=0, le=1000)] = DEFAULT_LIMITS.hidden_copies
     header: Annotated[Size, Field(ge=16384)] = DEFAULT_LIMITS.header_octets

@@ -62,6 +62,8 @@ def load_settings(file: Path) -> Settings:
 def load_policy(settings: Settings) -> Policy:
     """Read the policy documents that the settings name."""
     path = settings.resolve(settings.policies)
+    if not path.exists():
+        raise ConfigurationError(settings.problem(("policies",), f"{path}: no such file or folder"))
     files = sorted(one for one in path.glob("*.yaml") if is_policy_file(one.name)) if path.is_dir() else [path]
     if not files:
         raise ConfigurationError(settings.problem(("policies",), f"no *.yaml in {path}"))
@@ -119,8 +121,10 @@ def _guarded(
         return make()
     except KeyMaterialError as error:
         problems.append(settings.problem(key, str(error)))
-    except (OSError, ssl.SSLError) as error:
-        problems.append(settings.problem(key, f"not usable: {error}"))
+    except ssl.SSLError as error:
+        problems.append(settings.problem(key, f"not usable: {error.reason or error}"))
+    except OSError as error:
+        problems.append(settings.problem(key, f"{error.filename}: {error.strerror or 'not readable'}"))
     return None
 
 
@@ -133,9 +137,9 @@ def _server_context(settings: Settings, listener: Listener) -> ssl.SSLContext | 
     check_private_file(key)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
-    context.load_cert_chain(certificate, key, password=_no_passphrase)
+    context.load_cert_chain(_readable(certificate), key, password=_no_passphrase)
     if tls.client_ca is not None:
-        context.load_verify_locations(settings.resolve(tls.client_ca))
+        context.load_verify_locations(_readable(settings.resolve(tls.client_ca)))
         context.verify_mode = ssl.CERT_OPTIONAL
     return context
 
@@ -155,11 +159,17 @@ def _client_context(settings: Settings, upstream: Upstream) -> ssl.SSLContext | 
     if upstream.tls is UpstreamTlsMode.NONE:
         return None
     if upstream.tls is UpstreamTlsMode.VERIFIED:
-        return ssl.create_default_context(cafile=str(settings.resolve(upstream.ca)) if upstream.ca else None)
+        return ssl.create_default_context(cafile=_readable(settings.resolve(upstream.ca)) if upstream.ca else None)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def _readable(path: Path) -> str:
+    """Return the path of a file that can be opened; the ssl module's own errors do not name theirs."""
+    path.open("rb").close()
+    return str(path)
 
 
 def _whole(path: Path, text: str) -> Problem:

@@ -185,6 +185,9 @@ class _NoJournal:
     async def settle(self, accepted: Sequence[bytes], not_accepted: Sequence[bytes]) -> None:
         pass
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        pass
+
 
 class _Watcher:
     """Keeps the record."""

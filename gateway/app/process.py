@@ -101,6 +101,11 @@ async def _serve(assignment: Assignment) -> int:
     log = make_log(os.fdopen(os.dup(2), "wb", buffering=0), clock, loaded, assignment.name)
     adopt(log)
     worker = Worker(loaded, clock=clock, log=log, registry=Registry())
+    # Before anybody knows that it listens: from then on a signal drains.
+    ending = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, ending.set)
     await worker.start({name: bind(endpoint, shared=True) for name, endpoint in assignment.listen.items()})
     # What is here now stays: the collector need not look at it again and again.
     gc.collect()
@@ -108,10 +113,6 @@ async def _serve(assignment: Assignment) -> int:
     lifeline = socket.socket(fileno=assignment.lifeline)
     lifeline.setblocking(False)
     lifeline.send(b"+")
-    ending = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, ending.set)
     # Nothing is ever sent to a worker: what becomes readable is the end of the supervisor.
     loop.add_reader(lifeline, ending.set)
     await ending.wait()

@@ -1,11 +1,11 @@
 """The supervisor: one process that carries no mail; it starts the workers, watches them, and answers the monitoring.
 
-* Ports are decided here, and kept: a bound socket that does not listen reserves each for the workers (SO_REUSEPORT),
-  after a bind without sharing has shown that nobody else has it.
-* A worker that dies is started again, with a pause that grows while it keeps dying; one that dies before it ever
-  listened ends the start (a start that fails ends the process).
-* SIGHUP reads all files again: where they are good, new workers are started with them and the old ones drain; where
-  not, the problems are logged and nothing changes. SIGTERM and SIGINT drain all workers and end.
+* Ports are decided here, and kept (:mod:`.sockets`).
+* Workers come in generations. A generation is in force once all of it listen; if one dies before, it never comes into
+  force: at the start that ends the process, at a reload the one before stays.
+* A worker in force that dies is started again, with a pause that grows while it keeps dying.
+* SIGHUP reads all files again: where they are good, a new generation is started and the old one drains; where not, the
+  problems are logged and nothing changes. SIGTERM and SIGINT drain all workers and end.
 * Workers hold the other end of a lifeline: if the supervisor is killed, they drain by themselves.
 """
 
@@ -24,7 +24,8 @@ from pathlib import Path
 
 import gateway
 from gateway.app.load import Loaded, load
-from gateway.app.process import Assignment, bind
+from gateway.app.process import Assignment
+from gateway.app.sockets import Ports, StartFailed, cannot_listen
 from gateway.app.system import SystemClock
 from gateway.app.worker import make_log
 from gateway.errors import ConfigurationError, Problem
@@ -40,10 +41,6 @@ STEADY = 60.0
 """Seconds after which a worker that dies counts as a first death again."""
 
 
-class StartFailed(Exception):
-    """The gateway cannot be started; the text is one line for the admin."""
-
-
 @dataclass(slots=True, kw_only=True)
 class _Child:
     """One worker process."""
@@ -52,8 +49,12 @@ class _Child:
     process: asyncio.subprocess.Process
     lifeline: socket.socket
     started: float
+    generation: int
     is_told_to_end: bool = False
-    ready: asyncio.Event = field(default_factory=asyncio.Event)
+    settled: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set when it listens, or has died before its generation was in force."""
+    failure: str = ""
+    """Why it died before its generation was in force; empty where it did not."""
 
 
 class Supervisor:
@@ -64,19 +65,19 @@ class Supervisor:
         self._clock = SystemClock()
         self._loaded = load(settings_file, self._clock.now)
         self._log = make_log(sys.stderr.buffer, self._clock, self._loaded, "")
-        self._reserved: dict[str, socket.socket] = {}
-        self._listen: dict[str, Endpoint] = {}
+        self._ports = Ports()
         self._children: dict[str, _Child] = {}
         self._watchers: set[asyncio.Task[None]] = set()
         self._count = 0
+        self._generation = 0
+        """The one in force; 0: none yet."""
+        self._reloading = asyncio.Lock()
         self._ending = asyncio.Event()
-        self._failed_start: str | None = None
         self._deaths: dict[int, int] = {}
         # Files of counters, not of mail: a new folder for each run, gone with it.
         self._metrics_folder = tempfile.TemporaryDirectory(prefix="smime-gateway-metrics-")
-        workers = self._settings.workers
-        self._health = Health(workers)
-        self._metrics = SupervisorMetrics(Path(self._metrics_folder.name), self._health, workers=workers)
+        self._health = Health(self._settings.workers)
+        self._metrics = SupervisorMetrics(Path(self._metrics_folder.name), self._health)
         self._web: WebServer | None = None
 
     @property
@@ -92,35 +93,17 @@ class Supervisor:
         self._tell_problems(self._loaded)
         self._remove_dead_locks()
         try:
-            self._reserve(self._settings)
+            self._ports = self._ports.reserve(self._settings)
             self._start_web()
             self._log.service_started(gateway.__version__, self._settings.workers)
             await self._start_generation()
             self._tell_listening()
             await self._ending.wait()
-            if self._failed_start is not None:
-                raise StartFailed(self._failed_start)
             return 0
         finally:
             await self._end()
 
-    # --- ports
-
-    def _reserve(self, settings: Settings) -> None:
-        """Decide every port, and hold it."""
-        wanted = {name: one.listen for name, one in settings.listeners.items()}
-        kept = {name: self._reserved[name] for name, endpoint in wanted.items() if self._holds(name, endpoint)}
-        for name in self._reserved.keys() - kept.keys():
-            self._reserved[name].close()
-        listen = {name: self._listen[name] for name in kept}
-        for name, endpoint in wanted.items():
-            if name not in kept:
-                kept[name], listen[name] = _reserve_one(name, endpoint)
-        self._reserved, self._listen = kept, listen
-
-    def _holds(self, name: str, endpoint: Endpoint) -> bool:
-        held = self._listen.get(name)
-        return held is not None and held.host == endpoint.host and endpoint.port in (0, held.port)
+    # --- what is announced
 
     def _start_web(self) -> None:
         if self._settings.metrics is None:
@@ -129,11 +112,11 @@ class Supervisor:
         try:
             self._web = WebServer(endpoint.host, endpoint.port, self._metrics.registry, self._health)
         except OSError as error:
-            raise StartFailed(f"metrics: cannot listen on {endpoint}: {error.strerror or error}") from error
+            raise cannot_listen(self._settings, ("metrics", "listen"), endpoint, error) from error
         self._web.start()
 
     def _tell_listening(self) -> None:
-        for name, endpoint in self._listen.items():
+        for name, endpoint in self._ports.listen.items():
             self._log.listening(name, str(endpoint), endpoint.port)
         if self._web is not None:
             endpoint = Endpoint(*self._web.address)
@@ -141,27 +124,30 @@ class Supervisor:
 
     # --- workers
 
-    async def _start_generation(self) -> list[_Child]:
-        """Start as many workers as the settings ask for and wait until all listen. Raises :class:`StartFailed`."""
-        children = [await self._start_child(place) for place in range(self._settings.workers)]
-        waits = [asyncio.ensure_future(child.ready.wait()) for child in children]
-        ending = asyncio.ensure_future(self._ending.wait())
-        try:
-            gathered = asyncio.gather(*waits)
-            await asyncio.wait((gathered, ending), return_when=asyncio.FIRST_COMPLETED)
-            if not gathered.done():
-                gathered.cancel()
-                raise StartFailed(self._failed_start or "told to end before it was ready")
-        finally:
-            ending.cancel()
-        return children
+    async def _start_generation(self) -> None:
+        """Start as many workers as the settings ask for, and put them in force when all listen.
 
-    async def _start_child(self, place: int) -> _Child:
+        Raises :class:`StartFailed`; what was started is told to end then.
+        """
+        number = self._generation + 1
+        children = [await self._start_child(place, number) for place in range(self._settings.workers)]
+        for child in children:
+            await _first_of(child.settled, self._ending)
+        failures = [child.failure for child in children if child.failure]
+        if failures or self._ending.is_set():
+            self._tell_to_end(children)
+            raise StartFailed("\n".join(failures) or "told to end before it was ready")
+        self._generation = number
+        self._health.want(self._settings.workers)
+
+    async def _start_child(self, place: int, generation: int) -> _Child:
         self._count += 1
         name = f"w{self._count}"
         ours, theirs = socket.socketpair()
         with theirs:
-            assignment = Assignment(settings=str(self._file), name=name, listen=self._listen, lifeline=theirs.fileno())
+            assignment = Assignment(
+                settings=str(self._file), name=name, listen=self._ports.listen, lifeline=theirs.fileno()
+            )
             process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 "-m",
@@ -173,7 +159,7 @@ class Supervisor:
             )
         ours.setblocking(False)
         started = asyncio.get_running_loop().time()
-        child = _Child(name=name, process=process, lifeline=ours, started=started)
+        child = _Child(name=name, process=process, lifeline=ours, started=started, generation=generation)
         self._children[name] = child
         self._health.worker(name, WorkerState.STARTING)
         self._log.worker_started(name, process.pid)
@@ -186,7 +172,7 @@ class Supervisor:
         """Follow one worker from its start to its end."""
         if await asyncio.get_running_loop().sock_recv(child.lifeline, 1):
             self._health.worker(child.name, WorkerState.READY)
-            child.ready.set()
+            child.settled.set()
         status = await child.process.wait()
         child.lifeline.close()
         del self._children[child.name]
@@ -197,9 +183,9 @@ class Supervisor:
         if not unexpected:
             return
         self._log.worker_died(child.name, child.process.pid, _describe(status))
-        if not child.ready.is_set() and not self._deaths:
-            self._failed_start = f"worker {child.name} ended with {_describe(status)} before it listened"
-            self._ending.set()
+        if child.generation > self._generation:
+            child.failure = f"worker {child.name} ended with {_describe(status)} before it listened"
+            child.settled.set()
             return
         await self._start_again(child, place)
 
@@ -208,8 +194,9 @@ class Supervisor:
         deaths = 0 if lived > STEADY else self._deaths.get(place, 0)
         self._deaths[place] = deaths + 1
         await asyncio.sleep(RESTART_PAUSES[min(deaths, len(RESTART_PAUSES) - 1)])
-        if not self._ending.is_set():
-            await self._start_child(place)
+        # One whose generation has gone meanwhile has its successor already.
+        if child.generation == self._generation and not self._ending.is_set():
+            await self._start_child(place, child.generation)
 
     def _remove_dead_locks(self) -> None:
         """Remove the life signs that ended workers left; what cannot be removed now is at the next occasion."""
@@ -219,6 +206,8 @@ class Supervisor:
     def _tell_to_end(self, children: Sequence[_Child]) -> None:
         for child in children:
             child.is_told_to_end = True
+            # It takes no more mail from now on.
+            self._health.worker(child.name, WorkerState.DEAD)
             with suppress(ProcessLookupError):
                 child.process.send_signal(signal.SIGTERM)
 
@@ -231,26 +220,31 @@ class Supervisor:
 
     async def _reload(self) -> None:
         """Read everything again; where it is good, start new workers, then let the old ones drain."""
-        before = self._loaded
-        old = list(self._children.values())
-        problems: Sequence[Problem] = ()
-        try:
-            self._loaded = load(self._file, self._clock.now)
-            self._reserve(self._settings)
-            await self._start_generation()
-        except ConfigurationError as error:
-            problems = error.problems
-        except StartFailed as error:
-            problems = [Problem(file=str(self._file), line=None, key="", text=str(error))]
-        self._metrics.reloaded(ok=not problems)
-        if problems:
-            self._loaded = before
-            self._log.reload_failed(problems)
-            return
-        self._tell_problems(self._loaded)
-        self._tell_to_end(old)
-        self._log.reloaded()
-        self._tell_listening()
+        async with self._reloading:
+            old = list(self._children.values())
+            loaded, ports = self._loaded, self._ports
+            problems: Sequence[Problem] = ()
+            try:
+                self._loaded = load(self._file, self._clock.now)
+                self._ports = ports.reserve(self._settings)
+                await self._start_generation()
+            except ConfigurationError as error:
+                problems = error.problems
+            except StartFailed as error:
+                problems = [
+                    Problem(file=str(self._file), line=None, key="", text=text) for text in str(error).split("\n")
+                ]
+            self._metrics.reloaded(ok=not problems)
+            if problems:
+                tried, self._loaded, self._ports = self._ports, loaded, ports
+                tried.close(besides=ports)
+                self._log.reload_failed(problems)
+                return
+            ports.close(besides=self._ports)
+            self._tell_problems(self._loaded)
+            self._tell_to_end(old)
+            self._log.reloaded()
+            self._tell_listening()
 
     def _tell_problems(self, loaded: Loaded) -> None:
         for problem in loaded.problems:
@@ -276,18 +270,18 @@ class Supervisor:
                 child.process.kill()
         if self._web is not None:
             self._web.stop()
-        for sock in self._reserved.values():
-            sock.close()
+        self._ports.close()
         self._metrics_folder.cleanup()
 
 
-def _reserve_one(name: str, endpoint: Endpoint) -> tuple[socket.socket, Endpoint]:
+async def _first_of(*events: asyncio.Event) -> None:
+    """Wait until one of them is set."""
+    waits = [asyncio.ensure_future(event.wait()) for event in events]
     try:
-        bind(endpoint, shared=False).close()
-        sock = bind(endpoint, shared=True)
-    except OSError as error:
-        raise StartFailed(f"listeners.{name}: cannot listen on {endpoint}: {error.strerror or error}") from error
-    return sock, Endpoint(endpoint.host, sock.getsockname()[1])
+        await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for wait in waits:
+            wait.cancel()
 
 
 def _describe(status: int) -> str:

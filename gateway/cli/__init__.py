@@ -22,7 +22,13 @@ def main() -> None:
     from gateway.cli.files import NotMail, Usage
 
     try:
-        app()
+        app(prog_name="smime-gateway")
+    except OSError as error:
+        # A file of the admin's that cannot be read or written: his to mend, and no bug.
+        where = f"{error.filename}: " if error.filename else ""
+        print(f"smime-gateway: {where}{error.strerror or error}", file=sys.stderr)
+        sys.exit(1)
     except GatewayError as error:
-        print(f"smime-gateway: {error}", file=sys.stderr)
+        for line in str(error).splitlines():
+            print(f"smime-gateway: {line}", file=sys.stderr)
         sys.exit(2 if isinstance(error, Usage) else 3 if isinstance(error, NotMail) else 1)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import sys
 from datetime import datetime
 from pathlib import Path
 from typing import Annotated
@@ -42,8 +43,7 @@ def generate_command(
     passphrase_file: Annotated[Path | None, typer.Option(help="Passphrase of the issuer's key.")] = None,
 ) -> None:
     """Make a key and a certificate: a root, an issuing CA, or an end entity."""
-    passphrase = read_passphrase(passphrase_file) if passphrase_file else None
-    issuer, chain = _read_issuer(ca, passphrase) if ca else (None, ())
+    issuer, chain = _read_issuer(ca, passphrase_file) if ca else (None, ())
     try:
         certificate, made = issue_certificate(
             profile,
@@ -66,10 +66,14 @@ def generate_command(
 
 
 def _read_issuer(
-    files: list[Path], passphrase: bytes | None
+    files: list[Path], passphrase_file: Path | None
 ) -> tuple[tuple[Certificate, IssuedKey], tuple[Certificate, ...]]:
     certificates: list[Certificate] = []
     keys: list[IssuedKey] = []
+    try:
+        passphrase = read_passphrase(passphrase_file) if passphrase_file else None
+    except KeyMaterialError as error:
+        raise Usage(str(error)) from None
     for file in files:
         try:
             certificates += read_material(file, passphrase).certificates
@@ -115,7 +119,8 @@ def list_command(
         until = f"{one.not_after:%Y-%m-%d} ({'expired' if one.not_after < moment else f'{left} days'})"
         names = ", ".join(one.emails) or "-"
         table.add_row(use or ("CA" if one.is_ca else "-"), names, one.subject, one.key_algorithm, until)
-    Console(soft_wrap=True).print(table)
+    # A pipe has no width: one line for each certificate.
+    Console(soft_wrap=True, width=None if sys.stdout.isatty() else 250).print(table)
 
 
 @app.command("show")

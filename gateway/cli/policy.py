@@ -78,9 +78,9 @@ def run_tables_command(
 
 
 def _run_tables(path: Path) -> tuple[int, int]:
-    folder = path if path.is_dir() else path.parent
-    if not folder.is_dir():
+    if not path.exists():
         raise Usage(f"{path}: no such file or folder")
+    folder = path if path.is_dir() else path.parent
     policy_files = sorted(one for one in folder.glob("*.yaml") if is_policy_file(one.name))
     tables = sorted(one for one in folder.glob("*.yaml") if is_cases_file(one.name))
     if not tables:

@@ -109,6 +109,16 @@ class ObservedJournal:
             raise
         self._ended("settle", "done", began)
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """See ``ports.Journal``."""
+        began = self._clock.monotonic()
+        try:
+            await self._journal.forget(keys)
+        except JournalError as error:
+            self._ended("forget", "failed", began, error)
+            raise
+        self._ended("forget", "done", began)
+
     def _ended(self, call: str, result: str, began: float, error: JournalError | None = None) -> None:
         # Neither log nor metrics may turn what the journal has done into a failure.
         with suppress(Exception):

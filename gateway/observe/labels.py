@@ -67,7 +67,7 @@ COMMANDS = ("MAIL", "RCPT", "DATA", ".", OTHER)
 CLASSES = ("2xx", "3xx", "4xx", "5xx", "none")
 """First digit of an upstream's reply; ``none`` where the connection broke before one came."""
 
-JOURNAL_CALLS = ("read", "claim", "settle")
+JOURNAL_CALLS = ("read", "claim", "settle", "forget")
 JOURNAL_RESULTS = ("done", "refused", "failed")
 """``refused``: a claim that another attempt or an earlier acceptance stood against."""
 

@@ -52,6 +52,11 @@ class Health:
         self._failure = ""
         self._lock = Lock()
 
+    def want(self, workers: int) -> None:
+        """Tell how many workers there should be from now on."""
+        with self._lock:
+            self._wanted = workers
+
     def worker(self, worker: str, state: WorkerState) -> None:
         """Tell the state of a worker; a dead one is forgotten."""
         with self._lock:
@@ -71,6 +76,12 @@ class Health:
             self._failure = cause
 
     @property
+    def wanted_workers(self) -> int:
+        """How many there should be."""
+        with self._lock:
+            return self._wanted
+
+    @property
     def ready_workers(self) -> int:
         """How many workers take mail."""
         with self._lock:
@@ -88,14 +99,14 @@ class Health:
             return False, line
         if self._draining:
             return False, "draining"
-        ready = self.ready_workers
-        return ready >= self._wanted, f"{ready} of {self._wanted} workers ready"
+        ready, wanted = self.ready_workers, self.wanted_workers
+        return ready >= wanted, f"{ready} of {wanted} workers ready"
 
 
 class SupervisorMetrics:
     """The series of the whole gateway: the workers' sum and the supervisor's own."""
 
-    def __init__(self, folder: Path, health: Health, *, workers: int) -> None:
+    def __init__(self, folder: Path, health: Health) -> None:
         """Register everything. ``folder`` is made, and emptied of what an earlier run left."""
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         for left in folder.glob("*.db"):
@@ -104,7 +115,6 @@ class SupervisorMetrics:
         self._sum = MultiProcessCollector(None, str(folder))  # type: ignore[no-untyped-call]
         self._lock = Lock()
         self._health = health
-        self._workers = workers
         self._deaths = 0
         self._reloads = {"ok": 0, "failed": 0}
         self.registry = CollectorRegistry()
@@ -131,7 +141,7 @@ class SupervisorMetrics:
         """Return all series, for the registry."""
         with self._lock:
             yield from self._collect_workers()
-        yield GaugeMetricFamily(f"{PREFIX}workers_wanted", "Workers that should run.", self._workers)
+        yield GaugeMetricFamily(f"{PREFIX}workers_wanted", "Workers that should run.", self._health.wanted_workers)
         yield GaugeMetricFamily(f"{PREFIX}workers_ready", "Workers that take mail.", self._health.ready_workers)
         yield CounterMetricFamily(
             f"{PREFIX}worker_deaths_total", "Workers that ended without being told to.", self._deaths

@@ -38,7 +38,7 @@ class Connection(asyncio.Protocol):
         self._watch: asyncio.TimerHandle | None = None
         self._writable = asyncio.Event()
         self._writable.set()
-        self._poll = select.poll()
+        self._poll: select.poll | None = None
         self._transport: asyncio.Transport | None = None
         self._broken = ""
         self.is_loopback = False
@@ -85,7 +85,7 @@ class Connection(asyncio.Protocol):
             self._transport.write(buffer)
 
     async def drain(self, timeout: float) -> None:
-        """Wait until the transport takes more; raises UpstreamBroken on a standstill of ``timeout`` seconds."""
+        """Wait until the transport takes more; raises UpstreamBroken where that takes over ``timeout`` seconds."""
         try:
             async with asyncio.timeout(timeout):
                 await self._writable.wait()
@@ -96,7 +96,7 @@ class Connection(asyncio.Protocol):
 
     async def settle(self) -> None:
         """Let the loop read what has already arrived, so that an early reply is seen now; raises UpstreamBroken."""
-        if self._poll.poll(0):
+        if self._poll is None or self._poll.poll(0):
             # One turn of the loop to poll the socket, one to run what it found.
             await asyncio.sleep(0)
             await asyncio.sleep(0)
@@ -105,8 +105,8 @@ class Connection(asyncio.Protocol):
 
     async def start_tls(self, context: ssl.SSLContext, server_hostname: str, timeout: float) -> None:
         """Turn to TLS after a 220. Raises UpstreamBroken, also when the certificate does not verify."""
-        if self._reader.is_partial or self._replies or self._transport is None:
-            raise self.break_off("octets ahead of the TLS handshake")
+        if self.is_broken or self._transport is None:
+            raise UpstreamBroken(self._broken or "not connected")
         try:
             transport = await self._loop.start_tls(
                 self._transport, self, context, server_hostname=server_hostname, ssl_handshake_timeout=timeout
@@ -145,6 +145,10 @@ class Connection(asyncio.Protocol):
         if self.is_broken:
             raise UpstreamBroken(self._broken)
         self._waiter = self._loop.create_future()
+        if self._watch is not None and self._watch.when() > self._deadline:
+            # It runs for an earlier command that was given longer.
+            self._watch.cancel()
+            self._watch = None
         if self._watch is None:
             self._watch = self._loop.call_at(self._deadline, self._look_at_deadline)
         try:
@@ -171,7 +175,10 @@ class Connection(asyncio.Protocol):
         # uvloop's transports have the interface and not the base class.
         self._transport = cast(asyncio.Transport, transport)
         self.is_loopback = _is_loopback(transport)
-        self._poll.register(transport.get_extra_info("socket").fileno(), select.POLLIN)
+        # Only a simulated network has no socket to ask.
+        if (sock := transport.get_extra_info("socket")) is not None:
+            self._poll = select.poll()
+            self._poll.register(sock.fileno(), select.POLLIN)
 
     def data_received(self, data: bytes) -> None:
         """asyncio: octets came."""

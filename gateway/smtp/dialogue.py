@@ -39,6 +39,8 @@ class UpstreamOptions:
     trusted_link: bool = False
     kept: int = 20
     """Most idle connections kept, per worker."""
+    kept_for: float = 60.0
+    """Seconds an idle connection is kept; Postfix as a server closes after 300 (smtpd_timeout)."""
     per_transaction: int = 4
     connect_timeout: float = 30.0
     reply_timeout: float = 300.0
@@ -76,7 +78,7 @@ class Dialogue:
         size = self._extensions.get("SIZE", "")
         connection = self._connection
         return UpstreamFacts(
-            size=int(size) if size.isdigit() and int(size) else None,
+            size=(int(size) or None) if size.isascii() and size.isdigit() else None,
             eight_bit="8BITMIME" in self._extensions,
             smtputf8="SMTPUTF8" in self._extensions,
             dsn="DSN" in self._extensions,

@@ -53,6 +53,8 @@ class ListenerOptions:
     proof: SenderProof
     idle: float = 300.0
     """Seconds without a command or a chunk of mail data (RFC 5321 4.5.3.2.7)."""
+    linger: float = 30.0
+    """Seconds that a client has to take the last replies when the session is over."""
     sessions: int = 1000
     message_limit: Callable[[], int]
     """The SIZE to offer now."""
@@ -142,6 +144,7 @@ class ServerConnection(asyncio.Protocol):
         self._writable = asyncio.Event()
         self._writable.set()
         self._is_reading = True
+        self._has_place = True
         self._is_lost = False
         self._has_eof = False
         self._last_octets = self._loop.time()
@@ -162,6 +165,7 @@ class ServerConnection(asyncio.Protocol):
         self._peer = (transport.get_extra_info("peername") or self._peer)[:2]
         self._judge_client()
         self._listener.connections.add(self)
+        self._has_place = len(self._listener.connections) <= self._options.sessions
         self._listener.opened()
         self.task = self._loop.create_task(self._run())
         self._watch_idle()
@@ -176,6 +180,9 @@ class ServerConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         """asyncio: the client sends no more; what it is owed an answer for is still answered."""
         self._has_eof = True
+        if self._transaction is not None:
+            # Nearly always it has given up and will try again. One that only closed its side is told to: 4yz.
+            self._transaction.is_client_gone = True
         self._wakeup.set()
         return self._tls is None
 
@@ -184,6 +191,8 @@ class ServerConnection(asyncio.Protocol):
         self._is_lost = True
         if self._transaction is not None:
             self._transaction.is_client_gone = True
+        if self._watch is not None:
+            self._watch.cancel()
         self._wakeup.set()
         self._writable.set()
 
@@ -209,7 +218,8 @@ class ServerConnection(asyncio.Protocol):
         if quiet >= self._options.idle and self._listener_waits():
             self._say_and_close(Session.IDLE.reply())
             return
-        self._watch = self._loop.call_later(max(1.0, self._options.idle - quiet), self._watch_idle)
+        pause = max(min(1.0, self._options.idle), self._options.idle - quiet)
+        self._watch = self._loop.call_later(pause, self._watch_idle)
 
     def _listener_waits(self) -> bool:
         """Whether it is the client's turn."""
@@ -232,7 +242,7 @@ class ServerConnection(asyncio.Protocol):
             self._close()
 
     async def _greet(self) -> bool:
-        if self._listener.is_draining or len(self._listener.connections) > self._options.sessions:
+        if self._listener.is_draining or not self._has_place:
             busy = Session.SHUTTING_DOWN if self._listener.is_draining else Session.TOO_MANY_SESSIONS
             self._say(busy.reply())
             return False
@@ -241,6 +251,8 @@ class ServerConnection(asyncio.Protocol):
 
     async def _next(self) -> bool:
         """Handle the next event; whether the session goes on."""
+        # Before looking: what comes while the replies are flushed must wake us again.
+        self._wakeup.clear()
         event = self._session.next_event()
         self._regulate()
         if event is None:
@@ -250,7 +262,6 @@ class ServerConnection(asyncio.Protocol):
             if self._listener.is_draining and self._transaction is None:
                 self._say(Session.SHUTTING_DOWN.reply())
                 return False
-            self._wakeup.clear()
             await self._wakeup.wait()
             return True
         return await self._handle(event)
@@ -267,9 +278,12 @@ class ServerConnection(asyncio.Protocol):
                 self._data_begun = self._loop.time()
                 self._answer(Session.SEND_DATA.reply())
             case Content(data):
+                transaction = self._current()
                 self._answer(await self._content(data))
                 # Without delay: until the client has it, it may try again.
                 await self._flush()
+                if not self._has_gone:
+                    await transaction.confirm()
             case Reset(reply):
                 self._abort_transaction()
                 self._answer(reply)
@@ -283,6 +297,7 @@ class ServerConnection(asyncio.Protocol):
 
     async def _mail(self, path: Path, parameters: MailParameters) -> Reply:
         transaction = self._listener.begin(self._client(), path, parameters)
+        transaction.is_client_gone = self._has_gone
         self._transaction = transaction
         reply = await transaction.mail(self._session.recipients_ahead())
         if transaction.has_ended:
@@ -342,6 +357,11 @@ class ServerConnection(asyncio.Protocol):
         """Judge what the connection proves: when it is made, and again under TLS."""
         self._proof = self._options.proof.judge(self._peer[0], self._tls)
 
+    @property
+    def _has_gone(self) -> bool:
+        """Whether the client cannot be sure to have heard us."""
+        return self._is_lost or self._has_eof or self._transport is None or self._transport.is_closing()
+
     def _refuse_all(self) -> Reply:
         transaction, self._transaction = self._transaction, None
         if transaction is None or transaction.has_ended:
@@ -398,9 +418,14 @@ class ServerConnection(asyncio.Protocol):
             self._transport.abort()
 
     def _say_and_close(self, reply: Reply) -> None:
-        if self._transport is not None and not self._is_lost:
-            self._transport.write(format_reply(reply))
-            self._transport.close()
+        if self._transport is None or self._is_lost:
+            return
+        if not self._writable.is_set():
+            # It does not read: this reply would wait behind all the others.
+            self.abort()
+            return
+        self._transport.write(format_reply(reply))
+        self._close_transport()
 
     def _close(self) -> None:
         self._abort_transaction()
@@ -408,5 +433,10 @@ class ServerConnection(asyncio.Protocol):
         self._listener.closed()
         if self._watch is not None:
             self._watch.cancel()
-        if self._transport is not None:
+        self._close_transport()
+
+    def _close_transport(self) -> None:
+        """Close when the client has taken what was written, or does not take it in time."""
+        if self._transport is not None and not self._is_lost:
             self._transport.close()
+            self._watch = self._loop.call_later(self._options.linger, self._transport.abort)

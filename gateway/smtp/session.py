@@ -201,7 +201,7 @@ class ServerSession:
 
     def _forward_path(self, line: bytes, *, utf8: bool) -> Path | None:
         """Read a RCPT command that is in order; ``None`` for every other line."""
-        if len(line) > MAX_COMMAND or not _RCPT.fullmatch(line):
+        if len(line) + 2 > MAX_COMMAND or not _RCPT.fullmatch(line):
             return None
         try:
             return parse_forward_path(line[8:].rstrip(b" \t"), self._options.hostname, utf8=utf8)
@@ -225,6 +225,8 @@ class ServerSession:
                 if early:
                     self.receive(early)
             case Content() | Data():
+                # Who brings mail, whatever else it tries, is no guesser (Postfix resets its count here too).
+                self._errors = 0 if reply.is_positive else self._errors
                 self._end_transaction()
             case Reset():
                 self._end_transaction()

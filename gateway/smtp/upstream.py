@@ -7,7 +7,8 @@ Known gaps: one host per upstream, no AUTH, no LMTP, no BDAT.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
+from typing import TypeVar
 
 from gateway.envelope import Path
 from gateway.errors import UpstreamBroken, UpstreamUnavailable
@@ -17,8 +18,7 @@ from gateway.smtp.dialer import Dialer
 from gateway.smtp.dialogue import Dialogue, UpstreamOptions
 from gateway.transaction.ports import UpstreamFacts
 
-IDLE_KEPT = 60.0
-"""Seconds an idle connection is kept; Postfix as a server closes after 300 (smtpd_timeout)."""
+A = TypeVar("A")
 
 
 class Upstream:
@@ -31,6 +31,7 @@ class Upstream:
         self._lost = lost
         self._idle: list[tuple[Dialogue, asyncio.TimerHandle]] = []
         self._resets: set[asyncio.Task[None]] = set()
+        self._is_closed = False
         self.size: int | None = None
         """SIZE that it offered last; ``None`` until then, or where it offers none."""
 
@@ -38,6 +39,11 @@ class Upstream:
     def connections(self) -> int:
         """How many connections one transaction may hold at once."""
         return self._options.per_transaction
+
+    @property
+    def idle(self) -> int:
+        """How many connections are kept now, and were in order when they were last heard of."""
+        return sum(not dialogue.is_broken for dialogue, _ in self._idle)
 
     async def connect(self) -> LentSession:
         """Lend a connection, kept or new. Raises :class:`~gateway.errors.UpstreamUnavailable`."""
@@ -70,9 +76,9 @@ class Upstream:
         """Take a connection back; one with a transaction open is reset first, in the background."""
         if dialogue.breach:
             self._lost(dialogue.breach)
-        if dialogue.is_broken or dialogue.is_sending or len(self._idle) >= self._options.kept:
+        if dialogue.is_broken or dialogue.is_sending:
             dialogue.close()
-        elif dialogue.is_idle:
+        elif dialogue.is_idle or self._has_enough:
             self._keep_idle(dialogue)
         else:
             task = asyncio.create_task(self._reset_and_keep(dialogue))
@@ -83,15 +89,26 @@ class Upstream:
         try:
             await dialogue.reset()
         except UpstreamBroken:
+            self._lost(dialogue.breach)
             return
         self._keep_idle(dialogue)
 
     def _keep_idle(self, dialogue: Dialogue) -> None:
-        timer = asyncio.get_running_loop().call_later(IDLE_KEPT, self._expire, dialogue)
+        if self._has_enough:
+            dialogue.close()
+            return
+        timer = asyncio.get_running_loop().call_later(self._options.kept_for, self._expire, dialogue)
         self._idle.append((dialogue, timer))
 
+    @property
+    def _has_enough(self) -> bool:
+        return self._is_closed or self.idle >= self._options.kept
+
     def close(self) -> None:
-        """Close every kept connection."""
+        """Close every kept connection, and from now on each that comes back."""
+        self._is_closed = True
+        for reset in self._resets:
+            reset.cancel()
         while self._idle:
             dialogue, timer = self._idle.pop()
             timer.cancel()
@@ -105,8 +122,8 @@ class Upstream:
 class LentSession:
     """A connection lent to one transaction; :class:`gateway.transaction.ports.UpstreamSession`.
 
-    A kept connection may have died unseen: where the very first command on it breaks, it is replaced by a new one,
-    once; nothing has been asked of the next hop by then that could count.
+    A kept connection may have died unseen, or be about to: where the very first command on it breaks it, or is answered
+    with 421, it is replaced by a new one, once; nothing has been asked of the next hop by then that could count.
     """
 
     def __init__(self, upstream: Upstream, dialogue: Dialogue, *, is_reused: bool) -> None:
@@ -122,27 +139,17 @@ class LentSession:
 
     async def mail(self, reverse_path: Path, *, smtputf8: bool = False, headers_only: bool = False) -> Reply:
         """See the port."""
-        try:
-            reply = await self._dialogue.mail(reverse_path, smtputf8=smtputf8, headers_only=headers_only)
-        except UpstreamBroken:
-            await self._replace()
-            return await self._dialogue.mail(reverse_path, smtputf8=smtputf8, headers_only=headers_only)
-        self._replaceable = False
-        return reply
+        return await self._first(
+            lambda dialogue: dialogue.mail(reverse_path, smtputf8=smtputf8, headers_only=headers_only)
+        )
 
     async def begin(
         self, reverse_path: Path, forward_paths: Sequence[Path], *, smtputf8: bool = False, headers_only: bool = False
     ) -> tuple[Reply, tuple[Reply, ...]]:
         """See the port."""
-        try:
-            replies = await self._dialogue.begin(
-                reverse_path, forward_paths, smtputf8=smtputf8, headers_only=headers_only
-            )
-        except UpstreamBroken:
-            await self._replace()
-            return await self._dialogue.begin(reverse_path, forward_paths, smtputf8=smtputf8, headers_only=headers_only)
-        self._replaceable = False
-        return replies
+        return await self._first(
+            lambda dialogue: dialogue.begin(reverse_path, forward_paths, smtputf8=smtputf8, headers_only=headers_only)
+        )
 
     async def rcpt(self, forward_path: Path) -> Reply:
         """See the port."""
@@ -173,11 +180,19 @@ class LentSession:
             self._dialogue.discard()
             self._upstream.keep(self._dialogue)
 
-    async def _replace(self) -> None:
-        if not self._replaceable:
-            raise UpstreamBroken("connection to the next hop lost")
-        self._replaceable = False
+    async def _first(self, ask: Callable[[Dialogue], Awaitable[A]]) -> A:
+        """Ask what opens a transaction; on a new connection where this one turns out to be dead."""
+        is_replaceable, self._replaceable = self._replaceable, False
+        try:
+            answer = await ask(self._dialogue)
+        except UpstreamBroken:
+            if not is_replaceable:
+                raise
+        else:
+            if not (is_replaceable and self._dialogue.is_broken):
+                return answer
         try:
             self._dialogue = await self._upstream.open()
         except UpstreamUnavailable as error:
             raise UpstreamBroken(str(error)) from error
+        return await ask(self._dialogue)

@@ -84,8 +84,9 @@ def forget(connection: sa.Connection, owner: str, claimed: Iterable[tuple[bytes,
 
 
 def delete(connection: sa.Connection, keys: Sequence[bytes]) -> None:
-    """Remove rows; at most some hundreds."""
-    connection.execute(sa.delete(rows).where(rows.c.key.in_(keys)))
+    """Remove rows."""
+    for start in range(0, len(keys), _BATCH):
+        connection.execute(sa.delete(rows).where(rows.c.key.in_(keys[start : start + _BATCH])))
 
 
 def oldest(connection: sa.Connection) -> int | None:

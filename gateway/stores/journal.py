@@ -157,6 +157,10 @@ class SqliteJournal:
                 return
         await self._call(self._nothing)
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Forget those of ``keys`` that are accepted."""
+        await self._call(self._forget, tuple(dict.fromkeys(keys)))
+
     async def _call(self, work: Callable[..., T], *arguments: object) -> T:
         """Run one call off the event loop: outstanding settlements, then ``work(now, *arguments)``."""
         outstanding = dict(self._unsettled)
@@ -229,6 +233,13 @@ class SqliteJournal:
             if accepted:
                 self._generation.advance()
                 deliveries.write(connection, sorted(accepted), State.ACCEPTED, owner=owner, claim=0, moment=now)
+            seen = self._generation.look() if deliveries.is_empty(connection) else None
+        self._generation.known_empty = seen
+
+    def _forget(self, now: int, keys: tuple[bytes, ...]) -> None:
+        with self._database.transaction("BEGIN IMMEDIATE") as connection:
+            found = deliveries.select(connection, keys)
+            deliveries.delete(connection, [row.key for row in found if row.state == State.ACCEPTED])
             seen = self._generation.look() if deliveries.is_empty(connection) else None
         self._generation.known_empty = seen
 

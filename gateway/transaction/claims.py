@@ -7,6 +7,7 @@ The journal then makes its retry skip those that have it (law 3):
 - *claim* right before the first final dot, only where a partial outcome is possible;
 - *settle* right after each reply of the upstream; what was claimed is always settled, whatever happens on the way, or
   its retries would be put off for as long as this process lives;
+- *forget* once the client has its 250: it will not come again, and the same octets sent anew are another message;
 - *remember* what an ordinary message has accepted where the client has gone and will try again.
 
 Keys are made only when one of these needs them: they cost a pass over the content.
@@ -39,6 +40,8 @@ class Claims:
         self._failed = failed
         self._keys: Mapping[int, bytes] | None = None
         self._held: set[int] = set()
+        self._accepted: set[int] = set()
+        """Recipients that the journal knows as accepted."""
         self.has_history = False
         """Whether the journal knows of an earlier attempt at this message."""
 
@@ -56,7 +59,9 @@ class Claims:
         if Delivery.RUNNING in deliveries:
             _end(states, Outcome.ATTEMPT_RUNNING)
             return
-        _end([state for state, one in zip(states, deliveries, strict=True) if one is Delivery.ACCEPTED])
+        delivered = [state for state, one in zip(states, deliveries, strict=True) if one is Delivery.ACCEPTED]
+        self._accepted = {state.number for state in delivered}
+        _end(delivered)
 
     async def claim(self, states: Sequence[RecipientState]) -> Outcome | None:
         """Write these recipients as in doubt; return why they may not be sent now, ``None`` where they may."""
@@ -79,11 +84,24 @@ class Claims:
         """Write those of these recipients that have accepted, claimed or not."""
         await self._write([state for state in states if state.has_accepted])
 
+    async def forget(self) -> None:
+        """Forget what the journal knows of this message: the client has been told that everybody has it."""
+        if not self._accepted or self._keys is None:
+            return
+        try:
+            await self._journal.forget([self._keys[number] for number in sorted(self._accepted)])
+        except JournalError:
+            # They expire; until then the same octets again would be taken for a retry. The log has been told.
+            return
+        except Exception as error:
+            self._failed(error)
+
     async def _write(self, states: Sequence[RecipientState]) -> None:
         if not states:
             return
         accepted = [state for state in states if state.has_accepted]
         others = [state for state in states if not state.has_accepted]
+        self._accepted |= {state.number for state in accepted}
         try:
             await self._journal.settle(self._keys_of(accepted), self._keys_of(others))
         except JournalError:

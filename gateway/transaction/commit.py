@@ -149,7 +149,11 @@ class Commit:
                 # Nothing was sent that counts; one more try on a connection of its own (law 2).
                 return await self._send_anew(outgoing)
         except UpstreamUnavailable:
-            _end(outgoing.group.members, Ending(Outcome.UPSTREAM_UNREACHABLE))
+            if place > 0:
+                # The next hop may allow fewer connections than we do: on those there are, one after the other.
+                self._rounds.insert(0, [outgoing])
+            else:
+                _end(outgoing.group.members, Ending(Outcome.UPSTREAM_UNREACHABLE))
         except UpstreamBroken:
             _end(outgoing.group.members, Ending(Outcome.UPSTREAM_GONE))
         return None
@@ -215,6 +219,10 @@ class Commit:
 
     async def _finish_round(self) -> None:
         for staged in self._staged:
+            if not _open(staged.members):
+                staged.session.discard()
+                await self._claims.settle(staged.members)
+                continue
             self.has_begun = True
             try:
                 reply = await staged.session.finish()
@@ -226,6 +234,11 @@ class Commit:
             _end(staged.members, ending)
             await self._claims.settle(staged.members)
             staged.session.release()
+            endings = [state.ending for state in self._states if state.ending is not None]
+            if all(ending.outcome.is_permanent for ending in endings):
+                # Nobody has it, and every word so far is final: it can still be everybody's, without a partial outcome.
+                # After a transient one we go on, or one recipient who is put off again and again holds up all others.
+                spread_refusals(self._states, can_report=self._can_report)
 
 
 def _obstacle(outgoing: Outgoing, session: UpstreamSession) -> Outcome | None:

@@ -8,10 +8,9 @@ temporary failure, and nothing that goes wrong here sends a message in a state t
 from __future__ import annotations
 
 import asyncio
-from collections import deque
 from collections.abc import Mapping, Sequence
 
-from gateway.envelope import NULL_PATH, Client, MailParameters, Path, Recipient
+from gateway.envelope import Client, MailParameters, Path, Recipient
 from gateway.errors import KeyMaterialError, MimeError, UpstreamBroken, UpstreamError, UpstreamUnavailable
 from gateway.mime import Flaw
 from gateway.outcome import Ending, Outcome, Reply, Session
@@ -26,8 +25,9 @@ from gateway.transaction.examine import Examined, examine
 from gateway.transaction.house import House, Ports, Route
 from gateway.transaction.join import join, may_report, spread_refusals
 from gateway.transaction.journal import journal_keys
+from gateway.transaction.notify import send_report
 from gateway.transaction.plan import Plan, Work, form_groups
-from gateway.transaction.ports import UpstreamSession
+from gateway.transaction.probe import Probe
 from gateway.transaction.record import Stage
 from gateway.transaction.report import build_report
 from gateway.transaction.resolve import leaves_in_clear
@@ -69,13 +69,13 @@ class Transaction:
         self._reverse_path = path
         self._parameters = parameters
         self._state = State.PROBE
-        self._probe: UpstreamSession | None = None
-        self._probed: list[int] = []
-        self._ahead: deque[tuple[Path, Reply]] = deque()
+        self._probe: Probe | None = None
         self._states: list[RecipientState] = []
         self._refused: list[RecipientState] = []
         self._account = Account(ports.clock, ports.observer, self.id, client)
         self._decider = Decider(ports, house, client, path)
+        self._claims: Claims | None = None
+        self._is_complete = False
         self.is_client_gone = False
         """Set by the session when the connection is lost."""
 
@@ -95,16 +95,16 @@ class Transaction:
         needs_utf8 = self._parameters.smtputf8
         with self._account.timed(Stage.PROBE):
             try:
-                self._probe = await self._route.upstream.connect()
-                if needs_utf8 and not self._probe.facts.smtputf8:
+                self._probe = Probe(await self._route.upstream.connect(), self._note_reply)
+                if needs_utf8 and not self._probe.session.facts.smtputf8:
                     return self.refuse(Outcome.SMTPUTF8_REQUIRED)
-                reply = await self._put_mail(ahead)
+                asked = [path for path in ahead[: self._house.limits.recipients] if self._is_put(path)]
+                reply = await self._probe.mail(self._reverse_path, asked, smtputf8=needs_utf8)
             except UpstreamUnavailable:
                 return self.refuse(Outcome.UPSTREAM_UNREACHABLE)
             except UpstreamBroken:
                 self._note_reply("MAIL", 0)
                 return self.refuse(Outcome.UPSTREAM_GONE)
-        self._note_reply("MAIL", reply.code)
         return Session.SENDER_OK.reply() if reply.is_positive else self._end(Ending.by_upstream(reply))
 
     async def rcpt(self, path: Path) -> Reply:
@@ -127,16 +127,6 @@ class Transaction:
         self._states.append(state)
         return Session.RECIPIENT_OK.reply()
 
-    async def _put_mail(self, ahead: Sequence[Path]) -> Reply:
-        assert self._probe is not None
-        smtputf8 = self._parameters.smtputf8
-        paths = [path for path in ahead[: self._house.limits.recipients] if self._is_put(path)]
-        if not paths:
-            return await self._probe.mail(self._reverse_path, smtputf8=smtputf8)
-        reply, replies = await self._probe.begin(self._reverse_path, paths, smtputf8=smtputf8)
-        self._ahead.extend(zip(paths, replies, strict=False))
-        return reply
-
     def _is_put(self, path: Path) -> bool:
         """Whether the envelope alone leaves the word to the upstream."""
         recipient = Recipient(path=path)
@@ -146,20 +136,13 @@ class Transaction:
 
     async def _put_rcpt(self, state: RecipientState) -> None:
         assert self._probe is not None
-        path = state.recipient.path
         try:
-            if self._ahead and self._ahead[0][0] == path:
-                _, reply = self._ahead.popleft()
-            else:
-                reply = await self._probe.rcpt(path)
+            reply = await self._probe.rcpt(state.recipient.path, state.number)
         except UpstreamBroken:
             self._note_reply("RCPT", 0)
             state.ending = Ending(Outcome.UPSTREAM_GONE)
             return
-        self._note_reply("RCPT", reply.code)
-        if reply.is_positive:
-            self._probed.append(state.number)
-        else:
+        if not reply.is_positive:
             state.ending = Ending.by_upstream(reply)
 
     # --- the ways to end without delivery
@@ -187,6 +170,7 @@ class Transaction:
         self._account.add_time(Stage.RECEIVE, receive_seconds)
         deadline = asyncio.get_running_loop().time() + self._route.deadline
         claims = Claims(self._ports.journal, lambda: self._journal_keys(content), self._tell_failure)
+        self._claims = claims
         commit: Commit | None = None
         try:
             async with asyncio.timeout_at(deadline):
@@ -206,7 +190,13 @@ class Transaction:
             commit.release()
         except Exception as error:
             ending = await self._give_up(error, commit)
+        self._is_complete = ending.outcome is Outcome.ACCEPTED
         return self._end(ending)
+
+    async def confirm(self) -> None:
+        """The reply of :meth:`content` has gone out to a client that is still there."""
+        if self._is_complete and self._claims is not None and not self.is_client_gone:
+            await self._claims.forget()
 
     async def _give_up(self, error: Exception, commit: Commit | None) -> Ending:
         """Turn what went wrong into the outcome; nothing that had no reply to its final dot counts as sent."""
@@ -263,7 +253,7 @@ class Transaction:
         self._decider.look_up_all(states, examined)
         works: list[tuple[RecipientState, Work]] = []
         for state in states:
-            work = await self._decider.work_for(state, examined, is_confidential=self._probe.facts.confidential)
+            work = await self._decider.work_for(state, examined, is_confidential=self._probe.session.facts.confidential)
             if work is not None:
                 works.append((state, work))
         return await self._keep_opened_mail_in(examined.content, works)
@@ -285,16 +275,10 @@ class Transaction:
         return examine(content, limits=house.limits, secret=house.secret, hostname=house.hostname)
 
     async def _prepare(self, content: bytes, works: Sequence[tuple[RecipientState, Work]]) -> Protectable | None:
-        """Bring the message to canonical form where anybody needs it; where it has none, those are refused."""
-        protecting = [state for state, work in works if work.protects]
-        if not protecting:
+        """Take the message apart where anybody's is to be protected."""
+        if not any(work.protects for _, work in works):
             return None
-        try:
-            return await self._ports.compute(len(content), prepare, content, self._house.limits)
-        except MimeError:
-            for state in protecting:
-                state.refuse(Outcome.FORM_REFUSED, Reason.NOT_SIGNABLE)
-            return None
+        return await self._ports.compute(len(content), prepare, content, self._house.limits)
 
     # --- BUILD
 
@@ -336,9 +320,8 @@ class Transaction:
         probe, self._probe = self._probe, None
         return Commit(
             upstream=self._route.upstream,
-            probe=probe,
-            # A recipient put to it and never asked for would get the message too: then the envelope is made anew.
-            probed=() if self._ahead else self._probed,
+            probe=probe.session,
+            probed=probe.recipients,
             reverse_path=self._reverse_path,
             smtputf8=self._parameters.smtputf8,
             claims=claims,
@@ -370,18 +353,19 @@ class Transaction:
 
     async def _send_report(self, refused: Sequence[RecipientState], examined: Examined) -> bool:
         """Tell the sender who did not get it; whether that was accepted. Without it the refusal goes to all."""
+        assert self._house.reports is not None
         try:
             async with asyncio.timeout(self._route.deadline):
-                return await self._deliver_report(refused, examined)
+                report = self._build_report(refused, examined)
+                return await send_report(self._house.reports, self._reverse_path, report)
         except (UpstreamError, TimeoutError):
             return False
         except Exception as error:  # the others have the message: a bug here must not have it sent again
             self._tell_failure(error)
             return False
 
-    async def _deliver_report(self, refused: Sequence[RecipientState], examined: Examined) -> bool:
-        assert self._house.reports is not None
-        report = build_report(
+    def _build_report(self, refused: Sequence[RecipientState], examined: Examined) -> tuple[bytes, ...]:
+        return build_report(
             refused,
             reverse_path=self._reverse_path,
             header=examined.header.octets,
@@ -390,15 +374,6 @@ class Transaction:
             moment=self._ports.clock.now(),
             boundary=self._ports.entropy.boundary(),
         )
-        session = await self._house.reports.connect()
-        try:
-            needs_utf8 = not self._reverse_path.octets.isascii()
-            mail, replies = await session.begin(NULL_PATH, [self._reverse_path], smtputf8=needs_utf8)
-            if not mail.is_positive or not replies[0].is_positive or await session.data(report) is not None:
-                return False
-            return (await session.finish()).is_positive
-        finally:
-            session.release()
 
     # --- ENDED
 
@@ -406,7 +381,7 @@ class Transaction:
         self._move(State.ENDED)
         self._decider.close()
         if self._probe is not None:
-            self._probe.release()
+            self._probe.session.release()
             self._probe = None
         reply = ending.reply(self.id)
         states = sorted([*self._states, *self._refused], key=lambda state: state.number)

@@ -212,6 +212,10 @@ class Journal(Protocol):
         """Write the outcome: accepted keys are kept for five days, the others are forgotten."""
         ...
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """Forget accepted keys: the client has been told 250 and will not come again with this message."""
+        ...
+
 
 class JournalError(Exception):
     """The journal's store does not work; the text names the cause."""

@@ -174,8 +174,11 @@ def _may_stay_closed(mode: DecryptMode, report: Report, *, has_keys: bool) -> bo
     if mode is DecryptMode.REQUIRED:
         # What lies under a signature is looked into for the report, and stays closed in the message.
         return not closed and ProblemCode.ENCRYPTED_INSIDE_SIGNED not in report.codes
-    if mode is DecryptMode.STRICT:
-        return not has_keys or all(reason is NotOpened.NO_KEY for reason in closed)
+    if mode is DecryptMode.STRICT and has_keys:
+        # An outermost layer in an algorithm that we do not have is known before any key is used: nobody has tampered
+        # with it. What is under an opened layer may have been changed through it, and hears the one word.
+        is_outermost = len(closed) == 1 and report.layers[0].reason is NotOpened.UNSUPPORTED
+        return is_outermost or all(reason is NotOpened.NO_KEY for reason in closed)
     return True
 
 
@@ -186,13 +189,19 @@ def _verification_refusal(unprotected: Unprotected) -> Outcome:
     return Outcome.LAYER_REFUSED
 
 
+_CLOSED_REASONS = {
+    NotOpened.NO_KEY: Reason.NO_KEY,
+    NotOpened.UNSUPPORTED: Reason.UNSUPPORTED_LAYER,
+}
+
+
 def _found(unprotected: Unprotected, *, opens: bool, reports: bool) -> Reason:
     report = unprotected.report
     closed = next((layer.reason for layer in report.layers if layer.reason is not None), None)
     if opens:
         return Reason.OPENED
     if closed is not None:
-        return Reason.NO_KEY if closed is NotOpened.NO_KEY else Reason.BROKEN_LAYER
+        return _CLOSED_REASONS.get(closed, Reason.BROKEN_LAYER)
     if not report.layers:
         return Reason.NOT_PROTECTED
     if not reports:

@@ -28,7 +28,7 @@ from typing import Any, Final, TypeVar
 
 from gateway.address import Address
 from gateway.envelope import Path
-from gateway.errors import UpstreamBroken
+from gateway.errors import UpstreamBroken, UpstreamUnavailable
 from gateway.lookup import Found, Nothing
 from gateway.outcome import Reply
 from gateway.transaction.ports import Delivery, UpstreamFacts
@@ -189,8 +189,9 @@ class AnswerBook:
 class JournalDouble:
     """``ports.Journal`` in a dict, with an act for each call that is to go another way.
 
-    ``acts`` maps ``may_hold_any``, ``read``, ``claim`` and ``settle`` to an act for every call of that name, or to a
-    list of acts for the first ones; ``None`` in a list is a call that works. A call with an act does nothing else.
+    ``acts`` maps ``may_hold_any``, ``read``, ``claim``, ``settle`` and ``forget`` to an act for every call of that
+    name, or to a list of acts for the first ones; ``None`` in a list is a call that works. A call with an act does
+    nothing else.
     """
 
     def __init__(self, acts: Mapping[str, Act] | None = None) -> None:
@@ -241,6 +242,16 @@ class JournalDouble:
         for key in accepted:
             self._held.discard(key)
             self.rows[key] = Delivery.ACCEPTED
+
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        """See the port. What is not accepted stays."""
+        self.calls.append("forget")
+        if (act := self._next("forget")) is not None:
+            await _act(act)
+            return
+        for key in keys:
+            if self.rows.get(key) is Delivery.ACCEPTED:
+                del self.rows[key]
 
     def die(self) -> None:
         """Let the process that holds the claims die: what it was sending is abandoned."""
@@ -364,17 +375,20 @@ class UpstreamDouble:
         self,
         *rules: Rule,
         connections: int = 4,
+        allows: int | None = None,
         facts: UpstreamFacts = FACTS,
         facts_of: Mapping[int, UpstreamFacts] | None = None,
         holds: bool = False,
     ) -> None:
         """Prepare.
 
-        ``facts_of``: what single connections can do, by number; the others can do ``facts``. ``holds``: content that
-        may be held back is sent with its dot.
+        ``allows``: how many connections the next hop lets stand at once, whatever we would take; the others cannot be
+        had. ``facts_of``: what single connections can do, by number; the others can do ``facts``. ``holds``: content
+        that may be held back is sent with its dot.
         """
         self.holds = holds
         self.connections = connections
+        self.allows = allows
         self.facts = facts
         self.facts_of = facts_of or {}
         self.sessions: list[SessionDouble] = []
@@ -382,6 +396,8 @@ class UpstreamDouble:
         """Every final dot, in the order in which they were sent."""
         self.misuses: list[str] = []
         """What was asked of a connection in a state in which the port forbids it."""
+        self.refused = 0
+        """How many connections could not be had because of ``allows``."""
         self.is_waiting = asyncio.Event()
         """Set while a step is slow."""
         self._rules = rules
@@ -395,6 +411,9 @@ class UpstreamDouble:
         act = self.next_act(Step.CONNECT, number)
         session = SessionDouble(self, number)
         answer = await self.perform(act, session)
+        if self.allows is not None and sum(one.is_standing for one in self.sessions) >= self.allows:
+            self.refused += 1
+            raise UpstreamUnavailable("too many connections")
         self.sessions.append(session)
         return session if answer is None else answer
 
@@ -475,6 +494,11 @@ class SessionDouble:
     def is_over(self) -> bool:
         """Whether it was given back."""
         return self._state is _State.OVER
+
+    @property
+    def is_standing(self) -> bool:
+        """Whether it takes one of the connections that the next hop allows."""
+        return self._state not in (_State.BROKEN, _State.OVER)
 
     async def mail(self, reverse_path: Path, *, smtputf8: bool = False, headers_only: bool = False) -> Reply:
         """See the port."""

@@ -94,6 +94,7 @@ class Book:
 
     def __init__(self) -> None:
         self.error: JournalError | None = None
+        self.forgotten: list[bytes] = []
 
     def _answer(self) -> None:
         if self.error is not None:
@@ -113,6 +114,10 @@ class Book:
     async def settle(self, accepted: Sequence[bytes], not_accepted: Sequence[bytes]) -> None:
         self._answer()
 
+    async def forget(self, keys: Sequence[bytes]) -> None:
+        self._answer()
+        self.forgotten = list(keys)
+
 
 def test_journal_calls_are_counted(log: Log, metrics: Metrics, registry: CollectorRegistry, clock: Clock) -> None:
     """Each with its result; what the journal answers or raises comes through."""
@@ -125,17 +130,19 @@ def test_journal_calls_are_counted(log: Log, metrics: Metrics, registry: Collect
         assert await journal.claim([b"a"])
         assert not await journal.claim([])
         await journal.settle([b"a"], [])
+        await journal.forget([b"a", b"b"])
         book.error = JournalError("journal.db: database is locked")
-        for call in (journal.read([]), journal.claim([]), journal.settle([], [])):
+        for call in (journal.read([]), journal.claim([]), journal.settle([], []), journal.forget([])):
             with pytest.raises(JournalError, match="locked"):
                 await call
         book.error = None
         await journal.settle([b"a"], [])
 
     asyncio.run(calls())
+    assert book.forgotten == [b"a", b"b"]
     counted = {
         (call, result): registry.get_sample_value("smime_gateway_journal_calls_total", {"call": call, "result": result})
-        for call in ("read", "claim", "settle")
+        for call in ("read", "claim", "settle", "forget")
         for result in ("done", "refused", "failed")
     }
     assert {key: value for key, value in counted.items() if value} == {
@@ -143,9 +150,11 @@ def test_journal_calls_are_counted(log: Log, metrics: Metrics, registry: Collect
         ("claim", "done"): 1,
         ("claim", "refused"): 1,
         ("settle", "done"): 2,
+        ("forget", "done"): 1,
         ("read", "failed"): 1,
         ("claim", "failed"): 1,
         ("settle", "failed"): 1,
+        ("forget", "failed"): 1,
     }
     assert [event["event"] for event in log.events()] == ["journal-failed", "journal-recovered"]
     assert log.events()[0]["cause"] == "journal.db: database is locked"

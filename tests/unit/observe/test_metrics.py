@@ -220,6 +220,7 @@ def test_events_of_the_service(registry: CollectorRegistry, metrics: Metrics) ->
     metrics.session_closed("border")
     metrics.upstream_lost("submission")
     metrics.journal_called("claim", "refused", 0.001)
+    metrics.journal_called("forget", "done", 0.001)
     metrics.record_lost()
     metrics.observer_failed("records")
     metrics.observer_failed("unheard-of")
@@ -229,6 +230,8 @@ def test_events_of_the_service(registry: CollectorRegistry, metrics: Metrics) ->
         "upstream_connections_lost_total{upstream=submission}": 1,
         "journal_calls_total{call=claim,result=refused}": 1,
         "journal_seconds_count{call=claim}": 1,
+        "journal_calls_total{call=forget,result=done}": 1,
+        "journal_seconds_count{call=forget}": 1,
         "records_lost_total{}": 1,
         "observer_failures_total{observer=records}": 1,
         "observer_failures_total{observer=other}": 1,
@@ -289,7 +292,7 @@ def documented() -> dict[str, tuple[str, str]]:
 def test_documentation_and_series_agree(metrics: Metrics, registry: CollectorRegistry, tmp_path: Path) -> None:
     """Every series is in the tables with its type and labels, and nothing else is."""
     exported: dict[str, tuple[str, str]] = {}
-    whole = SupervisorMetrics(tmp_path, Health(1), workers=1).registry
+    whole = SupervisorMetrics(tmp_path, Health(1)).registry
     for family in (*registry.collect(), *whole.collect()):
         (sample, *_) = family.samples
         names = " ".join(name for name in sample.labels if name != "le")

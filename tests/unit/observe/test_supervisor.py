@@ -29,6 +29,10 @@ def test_health_from_start_to_end() -> None:
     assert health.ready() == (False, "1 of 2 workers ready")
     health.worker("w3", WorkerState.READY)
     assert health.ready() == (True, "2 of 2 workers ready")
+    health.want(3)
+    assert health.ready() == (False, "2 of 3 workers ready")
+    health.want(1)
+    assert health.ready() == (True, "2 of 1 workers ready")
     health.draining()
     assert (health.live(), health.ready()) == ((True, "alive"), (False, "draining"))
     health.failed("workers die again and again")
@@ -79,7 +83,7 @@ def test_the_sum_over_workers(tmp_path: Path) -> None:
     folder.mkdir()
     (folder / "counter_1.db").write_bytes(b"left by an earlier run")
     health = Health(2)
-    metrics = SupervisorMetrics(folder, health, workers=2)
+    metrics = SupervisorMetrics(folder, health)
     workers = [start(folder, 2), start(folder, 3)]
     health.worker("w1", WorkerState.READY)
 
@@ -138,7 +142,7 @@ DAMAGED = {
 @pytest.mark.parametrize("octets", DAMAGED.values(), ids=DAMAGED)
 def test_a_damaged_file_spoils_nothing(tmp_path: Path, octets: bytes) -> None:
     """A worker that was killed in the middle of making its files: they go, and the sum of the others stays."""
-    metrics = SupervisorMetrics(tmp_path, Health(1), workers=1)
+    metrics = SupervisorMetrics(tmp_path, Health(1))
     (tmp_path / "counter_17.db").write_bytes(octets)
     metrics.worker_died(17, unexpected=True)
     assert metrics.registry.get_sample_value(f"{P}worker_deaths_total") == 1
@@ -147,7 +151,7 @@ def test_a_damaged_file_spoils_nothing(tmp_path: Path, octets: bytes) -> None:
 @pytest.mark.parametrize(("ok", "result"), [(True, "ok"), (False, "failed")])
 def test_reloads_are_counted(tmp_path: Path, ok: bool, result: str) -> None:
     """By result, with zeros from the start."""
-    metrics = SupervisorMetrics(tmp_path, Health(1), workers=1)
+    metrics = SupervisorMetrics(tmp_path, Health(1))
     metrics.reloaded(ok=ok)
     values = {
         word: metrics.registry.get_sample_value(f"{P}reloads_total", {"result": word}) for word in ("ok", "failed")

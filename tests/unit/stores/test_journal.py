@@ -20,7 +20,7 @@ from gateway.stores.liveness import WorkerLock
 from gateway.transaction.ports import Delivery, JournalError
 
 T = TypeVar("T")
-A, B, C = (bytes([number]) * 32 for number in range(3))
+A, B, C, D = (bytes([number]) * 32 for number in range(4))
 UNKNOWN, ACCEPTED, ABANDONED, RUNNING = Delivery.UNKNOWN, Delivery.ACCEPTED, Delivery.ABANDONED, Delivery.RUNNING
 
 
@@ -267,6 +267,77 @@ def test_a_settlement_outlives_a_locked_database(house: House) -> None:
     assert states(two, A, B) == [ACCEPTED, UNKNOWN]
 
 
+def test_what_is_forgotten(house: House) -> None:
+    """What is accepted, whoever wrote it; what runs or was abandoned stays, and so does what was not named."""
+    one, two, three = (house.journal(name) for name in ("one", "two", "three"))
+    run(one.settle([A, B], []))
+    assert run(one.claim([C]))
+    assert run(three.claim([D]))
+    house.alive.discard("three")
+    run(two.forget([A, A, C, D, bytes(31)]))
+    assert states(one, A, B, C, D) == [UNKNOWN, ACCEPTED, RUNNING, ABANDONED]
+    run(one.settle([C], []))
+    assert states(two, C) == [ACCEPTED]
+    run(two.forget([]))
+    assert states(two, A, B, C, D) == [UNKNOWN, ACCEPTED, ACCEPTED, ABANDONED]
+
+
+def test_what_is_forgotten_can_be_claimed_again(house: House) -> None:
+    """The same octets submitted anew are another message, with a life of its own."""
+    one = house.journal("one")
+    assert run(one.claim([A, B]))
+    run(one.settle([A, B], []))
+    assert not run(one.claim([A, B]))
+    run(one.forget([A, B]))
+    assert run(one.claim([A, B]))
+    run(one.forget([A, B]))
+    assert states(one, A, B) == [RUNNING, RUNNING]
+
+
+def test_a_journal_that_has_forgotten_all_is_empty_again(house: House) -> None:
+    """For the worker that saw it at once, for the others at their next look; a row that is left keeps it open."""
+    one, two = house.journal("one"), house.journal("two")
+    run(one.settle([A, B], []))
+    run(one.forget([A]))
+    assert one.may_hold_any()
+    assert two.may_hold_any()
+    run(one.forget([B]))
+    assert not one.may_hold_any()
+    assert two.may_hold_any()
+    assert states(two, B) == [UNKNOWN]
+    assert not two.may_hold_any()
+    assert count(house.path) == 0
+
+
+def test_more_is_forgotten_than_one_statement_takes(house: House) -> None:
+    """A message may have a thousand recipients."""
+    one = house.journal("one")
+    keys = [number.to_bytes(32, "big") for number in range(1200)]
+    run(one.settle(keys, []))
+    run(one.forget(keys))
+    assert (count(house.path), one.may_hold_any()) == (0, False)
+
+
+def test_forgetting_that_fails_changes_nothing(house: House) -> None:
+    """It is raised and not tried again: what stays is accepted until it expires."""
+    one = house.journal("one")
+    run(one.settle([A], []))
+    with lock(house.path), pytest.raises(JournalError, match="locked"):
+        run(one.forget([A]))
+    assert states(one, A) == [ACCEPTED]
+
+
+def test_an_outstanding_settlement_is_written_before_it_is_forgotten(house: House) -> None:
+    """Else it would be written later, and the message would be known for ever after it was forgotten."""
+    one = house.journal("one")
+    assert run(one.claim([A, B]))
+    with lock(house.path), pytest.raises(JournalError, match="locked"):
+        run(one.settle([A], [B]))
+    run(one.forget([A, B]))
+    assert (count(house.path), one.may_hold_any()) == (0, False)
+    assert states(one, A, B) == [UNKNOWN, UNKNOWN]
+
+
 def test_settling_waits_for_other_writers(house: House) -> None:
     """Locked for some attempts is not locked for good: each attempt is one more offloaded transaction."""
     attempts = 0
@@ -412,7 +483,7 @@ def test_what_cannot_be_used_is_refused(house: House, damage: Callable[[Path], N
     one = house.journal("one")
     with pytest.raises(JournalError, match=text):
         one.open()
-    for call in (one.read([A]), one.claim([A]), one.settle([A], [])):
+    for call in (one.read([A]), one.claim([A]), one.settle([A], []), one.forget([A])):
         with pytest.raises(JournalError, match=text):
             run(call)
 
@@ -456,6 +527,7 @@ def test_nothing_to_do(house: House) -> None:
     assert run(one.read([])) == {}
     assert run(one.claim([]))
     run(one.settle([], []))
+    run(one.forget([]))
     assert not one.may_hold_any()
 
 

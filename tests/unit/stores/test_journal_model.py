@@ -1,4 +1,4 @@
-"""The delivery journal against a dictionary: any sequence of claims, settlements, deaths, and passing days."""
+"""The delivery journal against a dictionary: any sequence of claims, settlements, forgetting, deaths, passing days."""
 
 from __future__ import annotations
 
@@ -133,6 +133,18 @@ class JournalMachine(RuleBasedStateMachine):
                 self.model[key] = Row(True, worker.owner, self.moment)
             else:
                 del self.model[key]
+
+    @rule(number=WORKERS, keys=KEYS, fails=st.booleans())
+    def forget(self, number: int, keys: list[bytes], fails: bool) -> None:
+        """Any worker forgets what anybody has accepted, and nothing that is in doubt; where the disk fails, nothing."""
+        self.fails = fails
+        try:
+            self.run(self.workers[number].journal.forget(keys))
+        except JournalError:
+            assert fails
+        self.fails = False
+        if not fails:
+            self.model = {key: row for key, row in self.model.items() if key not in keys or not row.accepted}
 
     @rule(number=WORKERS)
     def die(self, number: int) -> None:

@@ -212,8 +212,13 @@ class Company:
         smtputf8: bool = False,
         transaction: Transaction | None = None,
         ahead: Sequence[str] = (),
+        confirms: bool = False,
     ) -> Sent:
-        """Carry one message as a listener does; ``ahead``: recipients that the client has pipelined behind MAIL."""
+        """Carry one message as a listener does.
+
+        ``ahead``: recipients that the client has pipelined behind MAIL. ``confirms``: the reply reaches the client;
+        without it the client never learns how it ended, and will try again.
+        """
         one = transaction or self.begin(sender, smtputf8=smtputf8)
         mail = await one.mail([path(recipient) for recipient in ahead])
         replies: list[Reply] = []
@@ -222,6 +227,8 @@ class Company:
             replies = [await one.rcpt(path(recipient)) for recipient in recipients]
             if any(reply.is_positive for reply in replies):
                 reply = await one.content(content, 0.5)
+                if confirms:
+                    await one.confirm()
             else:
                 one.abort()
                 reply = replies[-1]

@@ -108,6 +108,46 @@ def test_what_is_remembered() -> None:
     assert case.journal.rows == {A: Delivery.ACCEPTED, C: Delivery.ACCEPTED}
 
 
+def test_what_is_forgotten() -> None:
+    """Who was skipped, claimed or remembered and has accepted; nothing in doubt, and nobody twice."""
+    case = Case(may_hold_any=True)
+    case.journal.rows = {A: Delivery.ACCEPTED}
+
+    async def main() -> None:
+        await case.claims.skip_delivered(case.states)
+        assert await case.claims.claim(case.states[1:]) is None
+        case.end(OK, OK, BUSY)
+        await case.claims.settle(case.states[1:2])
+        await case.claims.remember(case.states[:2])
+        await case.claims.forget()
+
+    run(main())
+    assert case.journal.rows == {C: Delivery.RUNNING}
+    assert case.journal.calls == ["read", "claim", "settle", "settle", "forget"]
+
+
+def test_nothing_to_forget_costs_nothing() -> None:
+    """An ordinary message: no key is made, and the journal is not called."""
+    case = Case(may_hold_any=False)
+    run(case.claims.skip_delivered(case.end(OK, OK, OK)))
+    run(case.claims.forget())
+    assert (case.made, case.journal.calls) == (0, [])
+    case = Case()
+    run(case.claims.remember(case.end(BUSY, BUSY, BUSY)))
+    run(case.claims.forget())
+    assert case.journal.calls == []
+
+
+@pytest.mark.parametrize("error", [JournalError("full"), ZeroDivisionError()], ids=["unavailable", "a bug"])
+def test_forgetting_never_raises(error: Exception) -> None:
+    """The client has its 250; a journal that cannot forget keeps what it knows. Only a bug is told from here."""
+    case = Case(forget=error)
+    run(case.claims.remember(case.end(OK, BUSY, OK)))
+    run(case.claims.forget())
+    assert case.journal.rows == {A: Delivery.ACCEPTED, C: Delivery.ACCEPTED}
+    assert case.failures == ([] if isinstance(error, JournalError) else [error])
+
+
 def test_writing_never_raises() -> None:
     """The upstream has spoken by then: whatever goes wrong is told, and the reply stays."""
     bug = ZeroDivisionError()
@@ -121,4 +161,5 @@ def test_writing_never_raises() -> None:
 
     claims = Claims(case.journal, unreadable, case.failures.append)
     run(claims.remember(case.states))
+    run(claims.forget())
     assert [type(one) for one in case.failures] == [ZeroDivisionError, MimeError]

@@ -359,6 +359,32 @@ def test_no_time_to_be_had() -> None:
     assert_refused(company, sent, Outcome.INTERNAL_ERROR)
 
 
+@pytest.mark.parametrize("policy", [PASS, TWO_GROUPS], ids=["one message", "two messages"])
+@pytest.mark.parametrize("calls", range(32))
+def test_a_clock_that_fails_at_any_call(calls: int, policy: str) -> None:
+    """Whenever it fails: 250 where all have the message, 4yz or no transaction where nobody has."""
+    company = Company(policy=policy, clock=_Raising(FixedClock(), "monotonic", after=calls))
+
+    async def main() -> Any:
+        try:
+            transaction = company.begin()
+            await transaction.mail()
+            for address in (CAROL, ERIN):
+                await transaction.rcpt(path(address))
+        except RuntimeError:
+            for session in company.upstream.sessions:
+                session.discard()
+            return None
+        return await transaction.content(TWO, 0.0)
+
+    reply = company.run(main())
+    if company.upstream.dots:
+        assert (reply.code, company.upstream.recipients) == (250, [CAROL, ERIN])
+        assert Delivery.RUNNING not in company.journal.rows.values()
+    else:
+        assert reply is None or (reply.code, reply.enhanced) == (451, "4.3.0")
+
+
 async def _slow_offload(*_: Any) -> Any:
     await asyncio.Event().wait()
 

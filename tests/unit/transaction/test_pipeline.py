@@ -13,7 +13,7 @@ from gateway.address import Address
 from gateway.errors import UpstreamUnavailable
 from gateway.limits import Limits
 from gateway.lookup import Found
-from gateway.mime import Flaw, parse_header
+from gateway.mime import Flaw, decode_body, encode_base64_lines, parse_entity, parse_header
 from gateway.outcome import Outcome
 from gateway.pkix import load_certificate
 from gateway.policy import Direction
@@ -486,6 +486,44 @@ def test_strict_lets_through_what_is_not_for_our_keys() -> None:
     """A broken layer for somebody who has no key here is his affair: handed on closed."""
     _, sent = receive(BROKEN_LAYER, keys=AnswerBook())
     assert (sent.reply.code, sent.of(BOB).reason) == (250, "broken-layer")
+
+
+def unsupported(content: bytes, old: str, new: str) -> bytes:
+    """Return encrypted mail with another algorithm's identifier."""
+    entity = parse_entity(content)
+    der = decode_body(entity)
+    changed = der.replace(bytes.fromhex(old), bytes.fromhex(new), 1)
+    assert changed != der
+    return entity.header.octets + b"\r\n" + encode_base64_lines(changed)
+
+
+@pytest.mark.parametrize(
+    ("policy", "code"),
+    [
+        (INBOUND, 250),
+        ("default: {decrypt: if-possible}\n", 250),
+        ("default: {decrypt: required}\n", 550),
+        ("default: {decrypt: strict, verify: required}\n", 550),
+    ],
+    ids=["strict", "if-possible", "required", "strict and verified"],
+)
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [("60864801650304012a", "60864801650304012e"), ("2a864886f70d010101", "2a864886f70d010107")],
+    ids=["cipher", "key transport"],
+)
+def test_an_algorithm_that_is_not_there_yet(old: str, new: str, policy: str, code: int) -> None:
+    """No key was used and nothing is wrong with it: strict hands it on as it came, closed."""
+    content = unsupported(closed(), old, new)
+    company, sent = receive(content, policy=policy)
+    assert sent.reply.code == code
+    if code == 250:
+        [dot] = company.upstream.dots
+        assert dot.content.endswith(content)
+        assert sent.of(BOB).actions in (("verify",), ("pass",))
+    else:
+        assert sent.outcome == Outcome.LAYER_REFUSED.label
+        assert_nothing_sent(company)
 
 
 def test_required_decryption_is_not_satisfied_by_the_outer_layer() -> None:

@@ -212,19 +212,38 @@ MODES = {
 @pytest.mark.parametrize("has_keys", [True, False], ids=["keys", "no keys"])
 @pytest.mark.parametrize("under", [True, False], ids=["under an opened one", "alone"])
 def test_closed_layers(mode: DecryptMode, reason: NotOpened, has_keys: bool, under: bool) -> None:
-    """Required refuses each, strict all but those without a fitting key, by one reply; the others hand them on."""
+    """Required refuses each, by one reply; strict those that a fitting key does not open; the others hand them on."""
     layers = (closed_layer(None), closed_layer(reason)) if under else (closed_layer(reason),)
     treatment = Treatment(decrypt=mode, verify=VerifyMode.REPORT)
     work, one = resolve(treatment, found(*layers, opened=under), has_keys=has_keys)
-    refuses = mode is DecryptMode.REQUIRED or (
-        mode is DecryptMode.STRICT and has_keys and reason is not NotOpened.NO_KEY
-    )
+    untouched = reason is NotOpened.NO_KEY or (reason is NotOpened.UNSUPPORTED and not under)
+    refuses = mode is DecryptMode.REQUIRED or (mode is DecryptMode.STRICT and has_keys and not untouched)
     if refuses:
         assert (one.ending.outcome, one.reason) == (Outcome.LAYER_REFUSED, Reason.BROKEN_LAYER)
     else:
         assert work.hands_on_opened is (under and mode is not DecryptMode.NEVER)
-        alone = Reason.NO_KEY if reason is NotOpened.NO_KEY else Reason.BROKEN_LAYER
+        words = {NotOpened.NO_KEY: Reason.NO_KEY, NotOpened.UNSUPPORTED: Reason.UNSUPPORTED_LAYER}
+        alone = words.get(reason, Reason.BROKEN_LAYER)
         assert one.reason is (Reason.OPENED if work.hands_on_opened else alone)
+
+
+@pytest.mark.parametrize("first", NotOpened)
+@pytest.mark.parametrize("second", NotOpened)
+def test_strict_and_two_closed_layers(first: NotOpened, second: NotOpened) -> None:
+    """Of two, both must lack a key: what is unsupported passes as the outermost layer alone, where it hides nothing."""
+    treatment = Treatment(decrypt=DecryptMode.STRICT, verify=VerifyMode.REPORT)
+    work, one = resolve(treatment, found(closed_layer(first), closed_layer(second)))
+    if first is second is NotOpened.NO_KEY:
+        assert (work.hands_on_opened, one.ending) == (False, None)
+    else:
+        assert (one.ending.outcome, one.reason) == (Outcome.LAYER_REFUSED, Reason.BROKEN_LAYER)
+
+
+def test_strict_hands_on_what_is_unsupported_only_where_nothing_else_is_asked() -> None:
+    """Required verification refuses it: nothing is known of what lies under it."""
+    seen = found(closed_layer(NotOpened.UNSUPPORTED))
+    work, one = resolve(Treatment(decrypt=DecryptMode.STRICT, verify=VerifyMode.REQUIRED), seen)
+    assert (work, one.ending.outcome, one.reason) == (None, Outcome.LAYER_REFUSED, Reason.NOT_VERIFIED)
 
 
 @pytest.mark.parametrize("mode", MODES.values(), ids=MODES)
