@@ -29,7 +29,7 @@ def test_the_policy_example_loads_and_fits_the_settings() -> None:
     policy: Policy = parse_policies([("10-main.yaml", block("policies/10-main.yaml"))])
     settings = parse_settings(block("gateway.yaml"), "gateway.yaml")
     assert check_listeners(policy, settings.listeners) == ()
-    assert [rule.name for rule in policy.rules] == ["reports", "must-encrypt", "outbound", "inbound"]
+    assert [rule.name for rule in policy.rules] == ["must-encrypt", "reports", "outbound", "inbound"]
     assert policy.default.action is Action.PASS
 
 
