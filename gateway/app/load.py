@@ -8,17 +8,20 @@ the stage that failed. Nothing is listened on and nothing is written.
 from __future__ import annotations
 
 import ssl
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from typing import TypeVar
 
-from gateway.errors import ConfigurationError, KeyMaterialError, Problem
+from gateway.errors import CertificateError, ConfigurationError, KeyMaterialError, Problem
 from gateway.pkix import PathValidator, load_certificates
 from gateway.policy import Policy, check_listeners, is_policy_file, parse_policies
 from gateway.settings import Listener, ListenerTlsMode, Settings, Upstream, UpstreamTlsMode, parse_settings
 from gateway.stores import CsvAliases, FolderAnchors, FolderCertificates, FolderKeyring, check_private_file
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,6 +95,11 @@ def load(file: Path, now: Callable[[], datetime]) -> Loaded:
         name: _guarded(settings, ("upstreams", name, "ca"), fatal, partial(_client_context, settings, one))
         for name, one in settings.upstreams.items()
     }
+    tls_ends = [
+        _guarded(settings, ("listeners", name, "tls"), fatal, partial(_tls_end, settings, one))
+        for name, one in settings.listeners.items()
+        if listener_tls[name] is not None
+    ]
     # A key file that cannot be read, or that others can, ends the start; a certificate that has expired only defers the
     # mail of whom it names.
     fatal += keyring.unreadable
@@ -108,18 +116,18 @@ def load(file: Path, now: Callable[[], datetime]) -> Loaded:
         aliases=aliases,
         listener_tls=listener_tls,
         upstream_tls=upstream_tls,
-        tls_ends=tuple(_tls_ends(settings)),
+        tls_ends=tuple(end for end in tls_ends if end is not None),
         problems=tuple(problem for store in stores for problem in store.problems),
         warnings=tuple(warning for store in stores for warning in store.warnings),
     )
 
 
 def _guarded(
-    settings: Settings, key: tuple[str | int, ...], problems: list[Problem], make: Callable[[], ssl.SSLContext | None]
-) -> ssl.SSLContext | None:
+    settings: Settings, key: tuple[str | int, ...], problems: list[Problem], make: Callable[[], T | None]
+) -> T | None:
     try:
         return make()
-    except KeyMaterialError as error:
+    except (KeyMaterialError, CertificateError) as error:
         problems.append(settings.problem(key, str(error)))
     except ssl.SSLError as error:
         problems.append(settings.problem(key, f"not usable: {error.reason or error}"))
@@ -144,10 +152,13 @@ def _server_context(settings: Settings, listener: Listener) -> ssl.SSLContext | 
     return context
 
 
-def _tls_ends(settings: Settings) -> Iterator[datetime]:
-    for listener in settings.listeners.values():
-        if listener.tls.certificate is not None:
-            yield load_certificates(settings.resolve(listener.tls.certificate).read_bytes())[0].not_after
+def _tls_end(settings: Settings, listener: Listener) -> datetime:
+    assert listener.tls.certificate is not None
+    file = settings.resolve(listener.tls.certificate)
+    try:
+        return load_certificates(file.read_bytes())[0].not_after
+    except CertificateError as error:
+        raise CertificateError(f"{file}: {error}") from None
 
 
 def _no_passphrase() -> str:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from ipaddress import ip_address
 
 from gateway.address import Address
 from gateway.app.load import Loaded
@@ -17,6 +18,7 @@ from gateway.app.system import SystemClock, SystemEntropy, offload
 from gateway.app.worker import make_house
 from gateway.envelope import Client, MailParameters, Path
 from gateway.outcome import Reply, Session
+from gateway.settings import UpstreamTlsMode
 from gateway.smtp import SenderProof
 from gateway.stores import load_or_create_secret
 from gateway.transaction.house import Ports, Route
@@ -110,8 +112,14 @@ def _path(address: Address | None) -> Path:
 def _is_confidential(loaded: Loaded, name: str) -> bool:
     upstream = loaded.settings.upstreams[name]
     host = upstream.hosts[0].host
-    is_loopback = host in ("localhost", "::1") or host.startswith("127.")
-    return is_loopback or upstream.trusted_link or upstream.tls == "verified"
+    return _is_loopback(host) or upstream.trusted_link or upstream.tls is UpstreamTlsMode.VERIFIED
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 class _Outbox:

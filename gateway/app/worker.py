@@ -169,6 +169,7 @@ class Worker:
             budget=self._budget,
             opened=partial(self._metrics.session_opened, name),
             closed=partial(self._metrics.session_closed, name),
+            refused=partial(self._log.session_refused, name),
         )
 
     def _begin(self, route: Route) -> Callable[[Client, Path, MailParameters], Transaction]:

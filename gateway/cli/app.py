@@ -82,7 +82,7 @@ def process(
     to: Annotated[list[str], typer.Option(help="A recipient (repeat).")],
     listener: Annotated[str | None, typer.Option(help="The listener; the first one without.")] = None,
     client: Annotated[str, typer.Option(help="IP address of the client, for sender_proof.")] = "127.0.0.1",
-    output: Annotated[Path | None, typer.Option(help="Folder for the outgoing messages, N.eml.")] = None,
+    output: Annotated[Path | None, typer.Option(help="Folder for the outgoing messages, 1.eml, 2.eml, ...")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
     """Run the whole pipeline on the message on standard input, offline. Status 0: accepted, 1: not."""

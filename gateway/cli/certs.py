@@ -17,7 +17,7 @@ import typer
 
 from gateway.app.load import load
 from gateway.app.system import SystemClock
-from gateway.cli.files import Usage, parse_address, read_certificates
+from gateway.cli.files import Usage, parse_address, read_certificates, words
 from gateway.errors import CertificateError, KeyMaterialError
 from gateway.pkix import Certificate, IssuedKey, KeyChoice, Profile, issue_certificate, load_issued_key
 from gateway.stores import read_material, read_passphrase
@@ -135,7 +135,7 @@ def show_command(
         return
     for one in found:
         for name, value in one.items():
-            print(f"{name.replace('_', ' ')}: {', '.join(map(str, value)) if isinstance(value, list) else value}")
+            print(f"{name.replace('_', ' ')}: {words(value)}")
         print()
 
 
@@ -153,7 +153,7 @@ def describe(certificate: Certificate, moment: datetime) -> dict[str, object]:
     return {
         "subject": certificate.subject,
         "issuer": certificate.issuer,
-        "serial": f"{certificate.serial:x}",
+        "serial": f"{certificate.serial:X}",
         "emails": list(certificate.emails),
         "not_before": certificate.not_before.isoformat().replace("+00:00", "Z"),
         "not_after": certificate.not_after.isoformat().replace("+00:00", "Z"),

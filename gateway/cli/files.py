@@ -55,14 +55,29 @@ def write_mail(buffers: Iterable[bytes]) -> None:
     sys.stdout.buffer.flush()
 
 
+CERTIFICATE_SUFFIXES = frozenset({".pem", ".crt", ".cer", ".der"})
+"""Names of files in a folder that have to hold a certificate; others may: keys and notes lie there too."""
+
+
 def read_certificates(paths: Sequence[Path]) -> tuple[Certificate, ...]:
-    """Read certificates from files or folders, in order; every file has to hold one at least."""
+    """Read certificates from files, each of which has to hold one, and folders, in the order of the names there."""
     found: list[Certificate] = []
     for path in paths:
-        files = sorted(one for one in path.iterdir() if one.is_file()) if path.is_dir() else [path]
-        for file in files:
-            found += _read_certificates(file)
+        found += _read_folder(path) if path.is_dir() else _read_certificates(path)
     return tuple(dict.fromkeys(found))
+
+
+def _read_folder(folder: Path) -> list[Certificate]:
+    found: list[Certificate] = []
+    for file in sorted(one for one in folder.iterdir() if one.is_file() and not one.name.startswith(".")):
+        try:
+            found += _read_certificates(file)
+        except Usage:
+            if file.suffix.lower() in CERTIFICATE_SUFFIXES:
+                raise
+    if not found:
+        raise Usage(f"{folder}: no certificate in this folder")
+    return found
 
 
 def _read_certificates(file: Path) -> tuple[Certificate, ...]:
@@ -72,6 +87,13 @@ def _read_certificates(file: Path) -> tuple[Certificate, ...]:
         raise Usage(f"{file}: {error.strerror or 'not readable'}") from None
     except CertificateError as error:
         raise Usage(f"{file}: {error}") from None
+
+
+def words(value: object) -> str:
+    """Write a value of a report for people: yes and no, lists with commas."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
 def parse_address(text: str) -> Address:

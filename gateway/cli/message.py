@@ -15,7 +15,16 @@ from typing import Annotated
 import typer
 
 from gateway.app.system import SystemClock
-from gateway.cli.files import NotMail, Usage, parse_address, parse_moment, read_certificates, read_mail, write_mail
+from gateway.cli.files import (
+    NotMail,
+    Usage,
+    parse_address,
+    parse_moment,
+    read_certificates,
+    read_mail,
+    words,
+    write_mail,
+)
 from gateway.cms import ContentCipher, Digest, Verdict
 from gateway.errors import CertificateError, CmsError, KeyMaterialError, MimeError
 from gateway.pkix import PathValidator, Purpose, load_crls
@@ -197,7 +206,7 @@ def _print_report(report: Report, *, as_json: bool) -> None:
             print("  signer: " + ", ".join(data["email"]) + f" ({data['subject']})")
             for key in ("intact", "valid", "path", "revocation", "identity", "algorithm", "signing_time", "reason"):
                 if data[key] not in (None, ""):
-                    print(f"    {key.replace('_', ' ')}: {data[key]}")
+                    print(f"    {key.replace('_', ' ')}: {words(data[key])}")
         if layer.type == "encrypted":
             print(f"  {'opened' if layer.opened else f'not opened: {layer.reason}'}")
             for recipient in layer.recipients:

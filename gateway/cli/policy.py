@@ -78,7 +78,7 @@ def run_tables_command(
 
 
 def _run_tables(path: Path) -> tuple[int, int]:
-    if not path.exists():
+    if not path.is_dir() and not path.is_file():
         raise Usage(f"{path}: no such file or folder")
     folder = path if path.is_dir() else path.parent
     policy_files = sorted(one for one in folder.glob("*.yaml") if is_policy_file(one.name))

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import sys
+from ipaddress import ip_address
 from pathlib import Path
 
 from gateway.address import Address
@@ -39,12 +40,12 @@ def run(
             reverse_path=_reverse_path(sender),
             recipients=[parse_address(one) for one in recipients],
             listener=listener or names[0],
-            client_address=client,
+            client_address=_client(client),
         )
     )
     if output is not None:
         output.mkdir(parents=True, exist_ok=True)
-        for number, message in enumerate(processed.messages):
+        for number, message in enumerate(processed.messages, 1):
             (output / f"{number}.eml").write_bytes(message.content)
     if as_json:
         print(json.dumps(_to_json(processed), indent=2))
@@ -61,6 +62,13 @@ def _write_one(processed: Processed) -> None:
         write_mail([processed.messages[0].content])
     elif processed.messages:
         print(f"smime-gateway: {len(processed.messages)} messages; take --output DIR or --json", file=sys.stderr)
+
+
+def _client(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise Usage(f"--client {text}: expected an IP address") from None
 
 
 def _reverse_path(text: str) -> Address | None:

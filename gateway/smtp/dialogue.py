@@ -17,6 +17,7 @@ from gateway.envelope import Path
 from gateway.outcome import Reply
 from gateway.smtp.connection import CLOSED, Connection
 from gateway.smtp.data import FINAL_DOT, stuff_dots
+from gateway.smtp.replies import greeting_text
 from gateway.transaction.ports import UpstreamFacts
 
 MOST_HELD = 128 * 1024
@@ -88,7 +89,11 @@ class Dialogue:
     async def open(self) -> None:
         """Greeting, EHLO, STARTTLS, EHLO."""
         options = self._options
-        self._expect("greeting", await self._connection.greeting(options.reply_timeout), 220)
+        greeting = await self._connection.greeting(options.reply_timeout)
+        self._expect("greeting", greeting, 220)
+        if greeting.lines[0] == greeting_text(options.hostname):
+            # MAIL would be put to ourselves, and from there again, until no session is left.
+            raise self._connection.break_off("the next hop is this gateway itself: a mail loop")
         await self._ehlo()
         if options.tls is not None and "STARTTLS" in self._extensions:
             reply = await self._command("STARTTLS", b"STARTTLS\r\n", 220)

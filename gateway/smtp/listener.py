@@ -93,12 +93,15 @@ class Listener:
         budget: Budget,
         opened: Callable[[], None],
         closed: Callable[[], None],
+        refused: Callable[[str, str], None] = lambda _client, _cause: None,
     ) -> None:
+        """Make it; ``refused`` hears the address of a client that we sent away before any mail, and why."""
         self.options = options
         self.begin = begin
         self.failed = failed
         self.opened = opened
         self.closed = closed
+        self.refused = refused
         self.deliveries = deliveries
         self.budget = budget
         self.connections: set[ServerConnection] = set()
@@ -212,8 +215,6 @@ class ServerConnection(asyncio.Protocol):
 
     def _watch_idle(self) -> None:
         """Look from time to time instead of moving a timer at each chunk."""
-        if self._is_lost:
-            return
         quiet = self._loop.time() - self._last_octets
         if quiet >= self._options.idle and self._listener_waits():
             self._say_and_close(Session.IDLE.reply())
@@ -232,8 +233,6 @@ class ServerConnection(asyncio.Protocol):
             if await self._greet():
                 while not self._is_lost and await self._next():
                     pass
-        except ConnectionError:
-            pass
         except Exception as error:  # a bug of ours: the client keeps the mail, and the log has the place
             self._listener.failed(error)
             self._say(self._refuse_all())
@@ -244,6 +243,7 @@ class ServerConnection(asyncio.Protocol):
     async def _greet(self) -> bool:
         if self._listener.is_draining or not self._has_place:
             busy = Session.SHUTTING_DOWN if self._listener.is_draining else Session.TOO_MANY_SESSIONS
+            self._listener.refused(self._peer[0], busy.value[2])
             self._say(busy.reply())
             return False
         self._say(self._session.greeting())
@@ -331,7 +331,9 @@ class ServerConnection(asyncio.Protocol):
             transport = await self._loop.start_tls(
                 self._transport, self, self._options.tls, server_side=True, ssl_handshake_timeout=TLS_HANDSHAKE
             )
-        except (OSError, ssl.SSLError, TimeoutError):
+        except (OSError, TimeoutError) as error:
+            cause = getattr(error, "verify_message", "") or getattr(error, "reason", "") or type(error).__name__
+            self._listener.refused(self._peer[0], f"TLS handshake failed: {cause}")
             return False
         if transport is None:
             return False

@@ -12,7 +12,7 @@ from __future__ import annotations
 import re
 
 from gateway.errors import UpstreamBroken
-from gateway.outcome import Reply
+from gateway.outcome import Reply, Session
 
 MAX_LINE = 2048
 """Octets in one reply line. RFC 5321 4.5.3.1.5 allows 512; servers in use exceed it with long texts."""
@@ -33,6 +33,11 @@ def format_reply(reply: Reply) -> bytes:
         for number, line in enumerate(reply.lines)
     )
     return "".join(printed).encode("utf-8", "replace")
+
+
+def greeting_text(hostname: str) -> str:
+    """Return the text of our greeting: what a next hop that says the same gives away is that it is ourselves."""
+    return f"{hostname} {Session.GREETING.value[2]}"
 
 
 class ReplyReader:

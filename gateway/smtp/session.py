@@ -28,6 +28,7 @@ from gateway.envelope import MailParameters, Path
 from gateway.outcome import Outcome, Reply, Session
 from gateway.smtp.data import DataReader, MailData
 from gateway.smtp.paths import ParameterError, PathSyntaxError, parse_forward_path, parse_reverse_path
+from gateway.smtp.replies import greeting_text
 
 MAX_COMMAND = 2048
 """Octets in a command line, CRLF included. RFC 5321 4.5.3.1.4 asks for 512 and more per extension."""
@@ -153,7 +154,7 @@ class ServerSession:
 
     def greeting(self) -> Reply:
         """Return the reply that opens the session."""
-        return Session.GREETING.reply(f"{self._options.hostname} {Session.GREETING.value[2]}")
+        return Session.GREETING.reply(greeting_text(self._options.hostname))
 
     def receive(self, octets: bytes) -> bool:
         """Take octets; return whether :meth:`next_event` may now have one."""

@@ -11,13 +11,15 @@ In Python::
 As a file (``*.smtp``), for :func:`run_dialog`::
 
     # a comment
+    #: listener border                               a directive: a word and its arguments, for who runs the file
     < 220                                            a reply whose code matches 220
     > EHLO client.test                               a line, CRLF is put behind it
     < 250 (?m)^SIZE \d+$                             and whose text matches (lines without their codes)
     >> "MAIL FROM:<a@b>\n"                           octets: escapes as in Python, no CRLF is put behind
     >> "x" * 2000                                    so many times
     < 5..                                            the code is a regular expression too
-    ! close                                          also: closed (the other side has), half-close, reset, starttls
+    ! close                                          also: closed (the other side has), half-close, reset
+    ! starttls                                       says STARTTLS and shakes hands; "handshake" only the latter
 
 ``${name}`` in a file is replaced by a value handed in. Each step has a time limit.
 """
@@ -53,8 +55,9 @@ class Answer:
 class Dialog:
     """A client of a raw connection; a context manager that closes it."""
 
-    def __init__(self, host: str, port: int, *, seconds: float = 5.0) -> None:
-        """Connect. ``seconds`` is the longest wait of any step."""
+    def __init__(self, host: str, port: int, *, seconds: float = 5.0, split: int = 0) -> None:
+        """Connect. ``seconds`` is the longest wait of any step; ``split``: send all in segments of so many octets."""
+        self._split = split
         self._link = socket.create_connection((host, port), timeout=seconds)
         self._link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self._buffer = b""
@@ -73,6 +76,7 @@ class Dialog:
     def send(self, octets: bytes, *, split: int = 0) -> None:
         """Send exactly these octets, in segments of ``split`` octets if that is not 0."""
         self.transcript.append(f"> {octets[:200]!r}{'...' if len(octets) > 200 else ''}")
+        split = split or self._split
         for start in range(0, len(octets), split or max(len(octets), 1)):
             self._link.sendall(octets[start : start + (split or len(octets))])
 
@@ -155,9 +159,13 @@ class Dialog:
     def start_tls(self, context: ssl.SSLContext, *, hostname: str | None = None) -> None:
         """Say STARTTLS and shake hands. Anything that came behind the 220 in clear is an error."""
         self.command("STARTTLS", "220")
+        self.shake_hands(context, hostname=hostname)
+
+    def shake_hands(self, context: ssl.SSLContext, *, hostname: str | None = None) -> None:
+        """Turn to TLS. Anything that came behind the last reply in clear is an error."""
         assert not self._buffer, self._tell(f"clear text behind 220: {self._buffer!r}")
         self._link = context.wrap_socket(self._link, server_hostname=hostname)
-        self.transcript.append("! starttls")
+        self.transcript.append("! handshake")
 
     def half_close(self) -> None:
         """Say that nothing more will be sent, and go on hearing."""
@@ -182,20 +190,27 @@ def run_dialog(
     values: Mapping[str, str] | None = None,
     tls: ssl.SSLContext | None = None,
     seconds: float = 5.0,
+    split: int = 0,
 ) -> None:
     """Hold the conversation of a ``*.smtp`` file; AssertionError with line number and transcript where it differs."""
-    with Dialog(host, port, seconds=seconds) as talk:
+    with Dialog(host, port, seconds=seconds, split=split) as talk:
         filled = re.sub(r"\$\{(\w+)\}", lambda found: (values or {})[found[1]], text)
         for number, line in enumerate(filled.splitlines(), 1):
             try:
                 _step(talk, line, tls)
             except (AssertionError, OSError) as error:
-                raise AssertionError(f"line {number}, {line!r}: {error}") from error
+                raise AssertionError(f"line {number}, {line[:200]!r}: {error}") from error
+
+
+def read_directives(text: str) -> dict[str, list[str]]:
+    """Return the directives of a ``*.smtp`` file: each word and its arguments."""
+    lines = (line.split() for line in text.splitlines() if line.startswith("#: "))
+    return {words[1]: words[2:] for words in lines}
 
 
 def _step(talk: Dialog, line: str, tls: ssl.SSLContext | None) -> None:
     mark, _, rest = line.partition(" ")
-    if mark in ("", "#"):
+    if mark in ("", "#", "#:"):
         return
     if mark == ">":
         talk.line(rest)
@@ -206,6 +221,8 @@ def _step(talk: Dialog, line: str, tls: ssl.SSLContext | None) -> None:
         talk.expect(code, pattern)
     elif mark == "!" and rest == "starttls" and tls is not None:
         talk.start_tls(tls)
+    elif mark == "!" and rest == "handshake" and tls is not None:
+        talk.shake_hands(tls)
     elif mark == "!" and rest in ("close", "closed", "half-close", "reset"):
         doing = {"close": talk.close, "closed": talk.expect_closed, "half-close": talk.half_close, "reset": talk.reset}
         doing[rest]()

@@ -1,8 +1,8 @@
 """Mail for end-to-end tests: octets with CRLF, an id that finds it again, attachments of every kind.
 
-    letter = Letter.plain(sender="alice@acme.example", to="carol@bank.example")
-    letter.octets, letter.message_id, letter.fields          as sent
-    parts_of(message)                                        type, name and decoded octets of every leaf, as Python reads it
+letter = Letter.plain(sender="alice@acme.example", to="carol@bank.example")
+letter.octets, letter.message_id, letter.fields          as sent
+parts_of(message)                                        type, name and octets of every leaf, as Python reads it
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def binary(size: int, seed: int) -> bytes:
 
 
 def parts_of(message: bytes) -> list[tuple[str, str | None, bytes]]:
-    """Return (content type, file name, decoded octets) of every leaf; a text's lines as the standard library has them."""
+    """Return (content type, file name, decoded octets) of every leaf, as the standard library has them."""
     leaves = [part for part in message_from_bytes(message).walk() if not part.is_multipart()]
     return [(leaf.get_content_type(), leaf.get_filename(), _decoded(leaf.get_payload(decode=True))) for leaf in leaves]
 

@@ -1,4 +1,4 @@
-"""The foreign opinion on whole messages: ``openssl cms`` verifies, decrypts, signs and encrypts mail of a running gateway.
+"""The foreign opinion on whole messages: ``openssl cms`` verifies, decrypts, signs and encrypts.
 
     openssl = OpenSsl(folder, anchors=house.anchors())
     signed = openssl.decrypt(message, house.people["carol@bank.example"])
@@ -46,9 +46,12 @@ class OpenSsl:
 
     def sign(self, entity: bytes, signer: Issued, *, opaque: bool = False) -> bytes:
         """Return a MIME entity, signed: multipart/signed, or signed-data where it is ``opaque``."""
-        chain = self._write(f"{signer.serial:x}.chain.crt", signer.chain_pem)
-        files = ("-signer", str(self._certificate(signer)), "-inkey", str(self._key(signer)), "-certfile", str(chain))
-        return _crlf(self._run("-sign", "-md", "sha256", *files, *(["-nodetach"] if opaque else []), message=entity))
+        options = ["-md", "sha256", "-signer", str(self._certificate(signer)), "-inkey", str(self._key(signer))]
+        if signer.chain:
+            options += ["-certfile", str(self._write(f"{signer.serial:x}.chain.crt", signer.chain_pem))]
+        if opaque:
+            options.append("-nodetach")
+        return _crlf(self._run("-sign", *options, message=entity))
 
     def encrypt(self, entity: bytes, *recipients: Issued) -> bytes:
         """Return a MIME entity, encrypted to all of these."""

@@ -182,8 +182,10 @@ class GatewayProcess:
     @property
     def workers(self) -> dict[str, int]:
         """Name and process id of every worker that was started and has not ended."""
-        ended = {entry["died"] for entry in self.log("worker-died")} | {entry["worker"] for entry in self.log("drained")}
-        return {entry["started"]: entry["pid"] for entry in self.log("worker-started") if entry["started"] not in ended}
+        started = {entry["started"]: entry["pid"] for entry in self.log("worker-started")}
+        ended = [entry["died"] for entry in self.log("worker-died")]
+        ended += [entry["worker"] for entry in self.log("drained")]
+        return {name: pid for name, pid in started.items() if name not in ended}
 
     def worker_at(self, port: int) -> int:
         """Return the process id of the worker that has an open connection from this local port, to whom ever."""

@@ -14,6 +14,7 @@ side that goes takes the other with it.
 from __future__ import annotations
 
 import contextlib
+import select
 import selectors
 import socket
 import threading
@@ -146,23 +147,18 @@ class _Pair:
         with contextlib.suppress(OSError):
             while not self._relay.stopping.is_set():
                 self._open_gates()
-                for way in self._readable():
-                    # While its gate is shut a direction is only watched for the end of its sender.
-                    if self._kept[way] is not None:
-                        if not self._from[way].recv(1, socket.MSG_PEEK):
-                            return
-                    elif not self._pass_on(way):
+                for way in self._ready():
+                    if self._kept[way] is not None or not self._pass_on(way):
                         return
 
-    def _readable(self) -> list[Way]:
-        with selectors.DefaultSelector() as selector:
-            for way, link in self._from.items():
-                selector.register(link, selectors.EVENT_READ, way)
-            ready = [key.data for key, _ in selector.select(0.02)]
-        if any(self._kept[way] is not None for way in ready):
-            # Octets wait in a shut direction: they stay readable, so rest a little.
-            self._relay.stopping.wait(0.02)
-        return ready
+    def _ready(self) -> list[Way]:
+        """Return the directions with something to do: octets, or the sender's end. With a shut gate only the latter."""
+        poll = select.poll()
+        ways = {}
+        for way, link in self._from.items():
+            poll.register(link, select.POLLRDHUP if self._kept[way] is not None else select.POLLIN)
+            ways[link.fileno()] = way
+        return [ways[number] for number, _ in poll.poll(20)]
 
     def _pass_on(self, way: Way) -> bool:
         octets = self._from[way].recv(SMALL)

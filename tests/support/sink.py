@@ -174,6 +174,7 @@ class Sink:
                 if not selector.select(0.05):
                     continue
                 link, address = listener.accept()
+                link.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
                 with self._lock:
                     connection = Connection(len(self.connections), peer=address[1])
                     self.connections.append(connection)

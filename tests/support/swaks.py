@@ -63,7 +63,7 @@ def swaks(
             command, env=ENVIRONMENT, stdin=subprocess.DEVNULL, capture_output=True, timeout=seconds + 20, check=False
         )
     transcript = (done.stdout + done.stderr).decode("utf-8", "replace")
-    replies = re.findall(r"^<(?:-|~|\*\*| ) +(([2-5]\d\d) .*)$", transcript.partition("> QUIT")[0], re.MULTILINE)
+    replies = re.findall(r"^<[-~*]{1,2} +(([2-5]\d\d) .*)$", transcript.partition("> QUIT")[0], re.MULTILINE)
     reply, code = replies[-1] if replies else ("", "")
     return Swaks(status=done.returncode, code=code, reply=reply, transcript=transcript)
 

@@ -130,6 +130,17 @@ def test_stuffing_does_not_depend_on_where_buffers_begin(lines: list[bytes], cut
     assert b"".join(stuff_dots(buffers)) == b"".join(stuff_dots([content]))
 
 
+def test_stuffing_at_every_border() -> None:
+    """A dot that opens a line may stand in another buffer than the line end before it, or between its two octets."""
+    content = b".a\r\n.b\r\n..\r\n.\r\nc.\r\n"
+    stuffed = b"..a\r\n..b\r\n...\r\n..\r\nc.\r\n"
+    size = len(content) + 1
+    for first in range(size):
+        for second in range(first, size):
+            buffers = [content[:first], content[first:second], content[second:]]
+            assert b"".join(stuff_dots(buffers)) == stuffed
+
+
 @given(st.binary(max_size=200), st.integers(1, 50))
 def test_any_octets_end_or_wait(octets: bytes, size: int) -> None:
     """No octets raise, and the way in which they are cut changes nothing."""

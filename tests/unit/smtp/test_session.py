@@ -133,6 +133,8 @@ SEQUENCES = {
     "AUTH": (b"EHLO c\r\nAUTH PLAIN AGEAYg==\r\n", [250, 502]),
     "BDAT": (b"EHLO c\r\nBDAT 3 LAST\r\n", [250, 502]),
     "STARTTLS not offered": (b"EHLO c\r\nSTARTTLS\r\n", [250, 502]),
+    "RCPT without TO": (b"EHLO c\r\nMAIL FROM:<>\r\nRCPT FROM:<a@b.example>\r\n", [250, 250, 501]),
+    "RSET with words": (b"RSET now\r\n", [501]),
     "MAIL without FROM": (b"EHLO c\r\nMAIL TO:<a@b.example>\r\n", [250, 501]),
     "MAIL without brackets": (b"EHLO c\r\nMAIL FROM:a@b.example\r\n", [250, 501]),
     "MAIL unclosed": (b"EHLO c\r\nMAIL FROM:<a@b.example\r\n", [250, 501]),
@@ -193,6 +195,10 @@ def test_starttls_forgets_what_was_said_before() -> None:
     assert converse(session, b"MAIL FROM:<>\r\nEHLO c\r\nSTARTTLS\r\n")[1] == [503, 250, 503]
 
 
+def test_starttls_takes_no_words() -> None:
+    assert converse(make(tls=True), b"EHLO c\r\nSTARTTLS now\r\n")[1] == [250, 501]
+
+
 def test_starttls_inside_a_transaction_is_refused() -> None:
     assert converse(make(tls=True), b"EHLO c\r\nMAIL FROM:<>\r\nSTARTTLS\r\n")[1] == [250, 250, 503]
 
@@ -207,6 +213,43 @@ def test_errors_are_counted_per_session() -> None:
     """One session's refusals do not end another's."""
     converse(make(), b"XYZZY\r\n" * MAX_ERRORS)
     assert converse(make(), b"XYZZY\r\n")[1] == [500]
+
+
+AHEAD = {
+    "nothing": (b"", []),
+    "one": (b"RCPT TO:<a@b.example>\r\n", ["a@b.example"]),
+    "several, twice the same": (
+        b"RCPT TO:<a@b.example>\r\nrcpt to: <A@b.example>\r\n" * 2,
+        ["a@b.example", "A@b.example"] * 2,
+    ),
+    "up to DATA": (b"RCPT TO:<a@b.example>\r\nDATA\r\nRCPT TO:<c@d.example>\r\n", ["a@b.example"]),
+    "behind another command": (b"NOOP\r\nRCPT TO:<a@b.example>\r\n", []),
+    "up to a bad one": (b"RCPT TO:<a@b.example>\r\nRCPT TO:<bad\r\nRCPT TO:<c@d.example>\r\n", ["a@b.example"]),
+    "a parameter": (b"RCPT TO:<a@b.example> NOTIFY=NEVER\r\n", []),
+    "half a line": (b"RCPT TO:<a@b.example>\r\nRCPT TO:<c@d.exa", ["a@b.example"]),
+    "a bare LF": (b"RCPT TO:<a@b.example>\nRCPT TO:<c@d.example>\r\n", []),
+    "a NUL": (b"RCPT TO:<a@b.example>\0\r\n", []),
+    "blanks behind it": (b"RCPT TO:<a@b.example> \t\r\n", ["a@b.example"]),
+    "as long as a line may be": (b"RCPT TO:<a@b.example>" + b" " * (MAX_COMMAND - 23) + b"\r\n", ["a@b.example"]),
+    "longer": (b"RCPT TO:<a@b.example>" + b" " * (MAX_COMMAND - 22) + b"\r\n", []),
+    "UTF-8 that was not asked for": ("RCPT TO:<\u00e4@b.example>\r\n".encode(), []),
+}
+
+
+@pytest.mark.parametrize(("octets", "ahead"), AHEAD.values(), ids=AHEAD)
+def test_recipients_ahead_are_those_that_will_come(octets: bytes, ahead: list[str]) -> None:
+    """They are looked at and not taken: each comes as an event of its own, the same and in the same order."""
+    session = make()
+    converse(session, b"EHLO c\r\n")
+    session.receive(b"MAIL FROM:<>\r\n" + octets)
+    assert session.recipients_ahead() == ()
+    event = session.next_event()
+    assert isinstance(event, Mail)
+    assert [path.octets.decode() for path in session.recipients_ahead()] == ahead
+    session.answer(Session.SENDER_OK.reply())
+    assert session.recipients_ahead() == ()
+    coming = [event.path.octets.decode() for event in converse(session, b"\r\n")[0] if isinstance(event, Rcpt)]
+    assert coming[: len(ahead)] == ahead
 
 
 def test_an_event_waits_for_its_answer() -> None:
