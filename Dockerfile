@@ -7,6 +7,7 @@ WORKDIR /src
 RUN ["python3", "-m", "venv", "/opt/venv"]
 COPY pyproject.toml README.md LICENSE ./
 COPY gateway ./gateway
+COPY policies ./policies
 RUN ["/opt/venv/bin/python", "-m", "pip", "install", ".[fast]"]
 
 FROM python:${PYTHON_VERSION}-slim
