@@ -280,7 +280,7 @@ class Upstream(StrictModel):
     trusted_link: Switch = False
     """Whether opened mail may travel to it without verified TLS."""
     connections: Annotated[Count, Field(ge=1, le=10_000)] = 20
-    """Most connections per worker, idle ones included."""
+    """Most idle connections that a worker keeps."""
     connections_per_transaction: Annotated[Count, Field(ge=1, le=100)] = 4
     """Most connections one transaction holds at once."""
     timeouts: Timeouts = Timeouts()

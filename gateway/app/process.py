@@ -53,14 +53,19 @@ class Assignment:
         return cls(settings=data["settings"], name=data["name"], listen=listen, lifeline=data["lifeline"])
 
 
-def bind(endpoint: Endpoint, *, shared: bool) -> socket.socket:
-    """Bind, not listen. ``shared`` lets other workers bind the same port (SO_REUSEPORT). Raises :class:`OSError`."""
+def bind(endpoint: Endpoint, *, shared: bool, holds: bool = False) -> socket.socket:
+    """Bind, not listen. ``shared`` lets other workers bind the same port (SO_REUSEPORT). Raises :class:`OSError`.
+
+    ``holds``: nobody but who shares the port may bind it, though it does not listen; then it cannot be had while
+    connections of another program that had the port before are fading away (TIME_WAIT).
+    """
     family, kind, protocol, _, address = socket.getaddrinfo(
         endpoint.host, endpoint.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
     )[0]
     sock = socket.socket(family, kind, protocol)
     try:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        # Two of which both have SO_REUSEADDR may be bound to one port as long as neither listens.
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, not holds)
         if shared:
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
         sock.bind(address)

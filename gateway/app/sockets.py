@@ -58,7 +58,11 @@ class Ports:
 def _reserve(settings: Settings, name: str, endpoint: Endpoint) -> socket.socket:
     try:
         bind(endpoint, shared=False).close()
-        return bind(endpoint, shared=True)
+        try:
+            return bind(endpoint, shared=True, holds=True)
+        except OSError:
+            # Another program has had it until just now: held less well, until the workers listen.
+            return bind(endpoint, shared=True)
     except OSError as error:
         raise cannot_listen(settings, ("listeners", name, "listen"), endpoint, error) from error
 

@@ -23,10 +23,11 @@ from gateway.mime.words import decode_charset
 _TOKEN = r"[!#$%&'*+.0-9A-Z^_`a-z{|}~-]"
 _TYPE = re.compile(rf"({_TOKEN}++)([ \t]*+)/([ \t]*+)({_TOKEN}++)[ \t]*+")
 _KIND = re.compile(rf"({_TOKEN}++)[ \t]*+")
+# No possessive groups: Python before 3.11.5 matches them wrongly (its issue 106052), and Debian 12 has 3.11.2.
 _PARAMETER = re.compile(
     r"""
     ;[ \t]*+
-    (?: ([^\x00-\x20=;"(),\\\x7f]++) ([ \t]*+) = ([ \t]*+) (?: ("(?:[^"\\]|\\.)*+") | ([^;"]*+) ) )?+
+    (?: ([^\x00-\x20=;"(),\\\x7f]++) ([ \t]*+) = ([ \t]*+) (?: ("[^"\\]*+(?:\\.[^"\\]*+)*") | ([^;"]*+) ) )?
     [ \t]*+ (?=;|\Z)
     """,
     re.VERBOSE,

@@ -133,10 +133,6 @@ class MailLog:
         """Say that a connection to a next hop could not be had, ended, stalled or spoke nonsense."""
         self._log.warning("upstream-lost", upstream=upstream, cause=printable(cause))
 
-    def source_unavailable(self, source: str, cause: str) -> None:
-        """Say that a source of keys, certificates, aliases or revocation did not answer."""
-        self._log.warning("source-unavailable", source=source, cause=printable(cause))
-
     def journal_failed(self, cause: str) -> None:
         """Say that the delivery journal does not work; once, until it works again."""
         self._log.error("journal-failed", cause=printable(cause))

@@ -17,7 +17,7 @@ import signal
 from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import pytest
 
@@ -58,12 +58,19 @@ class World:
     behind: Relay
     """Between the gateway and the upstream."""
     upstream_port: int
+    queued: list[str] = field(default_factory=list)
+    """What Postfix has taken, by its ids."""
 
     def send(self, to: tuple[str, ...], *, text: str = "Hello.") -> None:
         """Give a message to Postfix, which accepts it."""
         letter = Letter.plain(text, sender=ALICE, to=", ".join(to))
         done = swaks(self.front.host, self.front.port, sender=ALICE, to=to, message=letter.octets)
         assert done.code == "250", done.transcript
+        self.queued.append(done.reply.rpartition(" ")[2])
+
+    def deliver_all(self) -> None:
+        """Have Postfix try until it has nothing left."""
+        self.front.deliver_all(*self.queued)
 
     def worker_at(self, gate: Gate) -> int:
         """Wait until the transaction stands at the gate; return the process id of the worker that has it."""
@@ -117,7 +124,7 @@ def afresh(world: World) -> None:
 
 def assert_once(world: World, sink: Sink, to: tuple[str, ...]) -> None:
     """Everything is delivered: nothing queued or returned, each recipient has it from exactly one transaction."""
-    world.front.deliver_all()
+    world.deliver_all()
     assert received(sink) == dict.fromkeys(to, 1)
 
 
@@ -254,7 +261,7 @@ def test_the_exception_an_acceptance_that_nobody_has_noted(world: World, to: tup
         gate.open()
         wait_for(lambda: sink.accepted, what="the upstream's 250")
         world.kill(pid)
-        world.front.deliver_all()
+        world.deliver_all()
 
         assert received(sink) == ({CAROL: 2, ERIN: 2} if to == ONE_GROUP else {CAROL: 2, FRANK: 1})
 
@@ -279,6 +286,6 @@ def test_the_exception_a_reply_that_never_arrives(world: World, to: tuple[str, .
             )
         # The gate stays shut: the reply never comes.
         world.kill(pid)
-        world.front.deliver_all()
+        world.deliver_all()
 
         assert received(sink) == dict.fromkeys(to, 2)

@@ -211,12 +211,15 @@ class Postfix:
         except AssertionError as error:
             raise AssertionError(f"{error}: {self.queue()}\n{self.log()[-3000:]}") from None
 
-    def deliver_all(self, *, seconds: float = 30.0) -> None:
-        """Try everything at once, and again and again, until every message that ever came has left the queue."""
+    def deliver_all(self, *accepted: str, seconds: float = 30.0) -> None:
+        """Try everything at once, and again and again, until every message that ever came has left the queue.
+
+        ``accepted`` are the queue ids in replies to clients (``queued as ...``): the log may not have them yet.
+        """
 
         def look() -> bool:
             log = self.log()
-            came = set(re.findall(r"cleanup\[\d+\]: (\w+): message-id=", log))
+            came = {*accepted, *re.findall(r"cleanup\[\d+\]: (\w+): message-id=", log)}
             # The list of the queue would miss a message that is just being moved; the log does not.
             if came <= set(re.findall(r"qmgr\[\d+\]: (\w+): removed", log)):
                 return True
@@ -292,18 +295,21 @@ class Postfix:
             "lmtp_host_lookup": "native",
             "smtpd_peername_lookup": "no",
             "smtpd_relay_restrictions": "permit_mynetworks, permit_sasl_authenticated, reject",
-            # Tests open many connections, and want a retry within a second.
+            # Tests open many connections, and want a retry within seconds. With one second a retry can begin while the
+            # attempt before has the queue file still locked; it is then put off for much longer.
             "smtpd_client_connection_count_limit": "0",
             "smtpd_client_connection_rate_limit": "0",
             "smtpd_error_sleep_time": "0",
             "queue_run_delay": "1s",
-            "minimal_backoff_time": "1s",
-            "maximal_backoff_time": "1s",
+            "minimal_backoff_time": "2s",
+            "maximal_backoff_time": "2s",
             "transport_retry_time": "1s",
             "default_destination_concurrency_failed_cohort_limit": "100",
             "smtp_connect_timeout": "5s",
             "lmtp_connect_timeout": "5s",
             "bounce_size_limit": "50000000",
+            # An id names one message for ever.
+            "enable_long_queue_ids": "yes",
             "message_size_limit": "104857600",
         }
         parameters["relayhost"] = f"[{self._relayhost[0]}]:{self._relayhost[1]}" if self._relayhost else ""

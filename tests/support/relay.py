@@ -45,7 +45,7 @@ def after(mark: bytes) -> Cut:
 
 
 def before(mark: bytes) -> Cut:
-    """Shut in front of their first occurrence."""
+    """Shut in front of their first occurrence; of octets that come in pieces, the first pieces have passed by then."""
     return lambda carried: found if (found := carried.find(mark)) >= 0 else None
 
 

@@ -28,7 +28,8 @@ def test_cpu_time_of_all(tmp_path: Path, seconds: int) -> None:
             return "burnt" in server.log_tail() and (seconds > 0 or len(family(server.pid)) == 1)
 
         server.wait_ready(is_done, what="the child has burnt its time", seconds=20)
-        assert 0.2 <= server.cpu_seconds() < 10
+        # The system counts in ticks of 10 ms, user and system time each rounded down.
+        assert 0.15 <= server.cpu_seconds() < 10
         assert len(members) == 2
     assert not server.is_running
     assert all(not Path(f"/proc/{pid}").exists() for pid in members)

@@ -231,11 +231,6 @@ PROBLEM = Problem(file="gateway.yaml", line=3, key="listeners.users", text="unkn
             id="upstream",
         ),
         pytest.param(
-            lambda log: log.source_unavailable("ldap", "timeout"),
-            {"event": "source-unavailable", "source": "ldap", "cause": "timeout"},
-            id="source",
-        ),
-        pytest.param(
             lambda log: log.journal_failed("state/journal.db: database is locked"),
             {"event": "journal-failed", "level": "error", "cause": "state/journal.db: database is locked"},
             id="journal-failed",
