@@ -14,11 +14,9 @@ import ssl
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from cryptography import x509
 
 from tests.support.corpora import CORPORA
 from tests.support.dialog import Dialog, read_directives, run_dialog
@@ -26,9 +24,9 @@ from tests.support.house import House
 from tests.support.letters import Letter
 from tests.support.openssl import OpenSsl
 from tests.support.peers import wait_for
-from tests.support.pki import issue, issue_ca, write_private
 from tests.support.process import GatewayProcess
 from tests.support.sink import Delivery, Sink
+from tests.support.tls import write_tls_files
 
 pytestmark = pytest.mark.e2e
 
@@ -82,15 +80,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Start it once."""
     house = House(tmp_path_factory.mktemp("house"))
     policy = (house.folder / "policies" / "10-main.yaml").read_text().replace("rules:\n", f"rules:{REJECTED}", 1)
-    ca = issue_ca("CN=TLS CA", key_index=20)
-    server = issue(
-        "gw1.acme.example",
-        issuer=ca,
-        other_names=[x509.IPAddress(ip_address("127.0.0.1"))],
-        key_usage=("digitalSignature", "keyEncipherment"),
-        ext_key_usage=("serverAuth",),
-    )
-    write_private(house.folder / "tls.pem", server.key_octets() + server.certificate_pem)
+    tls = write_tls_files(house.folder)
     proof = {"networks": ["127.0.0.0/8"]}
     with ExitStack() as stack:
         sink = stack.enter_context(Sink())
@@ -105,7 +95,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
             limits={"message": "1MiB", "recipients": 100},
         )
         gateway = stack.enter_context(GatewayProcess(house.settings))
-        context = ssl.create_default_context(cadata=ca.certificate_pem.decode())
+        context = ssl.create_default_context(cafile=str(tls.ca))
         context.check_hostname = False
         yield World(gateway, sink, context, make_values(house, tmp_path_factory.mktemp("openssl")))
 

@@ -11,21 +11,19 @@ import smtplib
 from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from ipaddress import ip_address
-from pathlib import Path
 
 import pytest
-from cryptography import x509
 
 from tests.support.dovecot import Dovecot, without_delivery_fields
 from tests.support.house import House
 from tests.support.letters import ATTACHMENTS, Letter, binary, parts_of
 from tests.support.openssl import CmsRefused, OpenSsl
 from tests.support.peers import wait_for
-from tests.support.pki import issue, issue_ca, write_private
+from tests.support.pki import issue
 from tests.support.postfix import Postfix
 from tests.support.process import GatewayProcess
 from tests.support.swaks import Swaks, swaks
+from tests.support.tls import write_tls_files
 
 pytestmark = pytest.mark.e2e
 
@@ -100,7 +98,7 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
     """Start everything once."""
     house = House(tmp_path_factory.mktemp("house"))
     openssl = OpenSsl(tmp_path_factory.mktemp("openssl"), anchors=house.anchors())
-    certificate, ca = tls_files(house.folder)
+    certificate, ca = write_tls_files(house.folder)
     with ExitStack() as stack:
         dovecot = stack.enter_context(Dovecot([ALICE, BOB, CAROL, DAVE, ERIN, FRANK]))
         mailboxes = stack.enter_context(
@@ -140,17 +138,6 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
         )
         gateway = stack.enter_context(GatewayProcess(house.settings))
         yield World(house, gateway, mailboxes, dovecot, openssl)
-
-
-def tls_files(folder: Path) -> tuple[Path, Path]:
-    """Write a server's certificate for 127.0.0.1 with its key in one file, and the CA over it; return both paths."""
-    ca = issue_ca("CN=TLS CA", key_index=20)
-    names = [x509.IPAddress(ip_address("127.0.0.1")), x509.DNSName("mailboxes.test")]
-    usage = ("digitalSignature", "keyEncipherment")
-    server = issue("mailboxes.test", issuer=ca, other_names=names, key_usage=usage, ext_key_usage=("serverAuth",))
-    write_private(folder / "tls.pem", server.key_octets() + server.certificate_pem)
-    (folder / "tls-ca.pem").write_bytes(ca.certificate_pem)
-    return folder / "tls.pem", folder / "tls-ca.pem"
 
 
 # ---------------------------------------------------------------- outbound

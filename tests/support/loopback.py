@@ -31,7 +31,7 @@ T = TypeVar("T")
 
 SECONDS = 5.0
 """The longest wait for what has to come."""
-SHORT = 0.05
+SHORT = 0.2
 """The wait for what does not come."""
 NARROW = 4096
 """Octets that a narrow socket buffers."""

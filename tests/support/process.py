@@ -54,7 +54,9 @@ class GatewayProcess:
         self.events: list[dict[str, Any]] = []
         """Those of the lines that are JSON objects."""
         self._options = options
-        self._environment = {**os.environ, **(environment or {})}
+        # What a killed process leaves in the system's folder for temporary files goes with the test's.
+        self._temporary = settings.parent / "tmp"
+        self._environment = {**os.environ, "TMPDIR": str(self._temporary), **(environment or {})}
         self._ready = ready
         self._seconds = seconds
         self._process: subprocess.Popen[bytes] | None = None
@@ -82,6 +84,7 @@ class GatewayProcess:
         self._close()
         self.lines.clear()
         self.events.clear()
+        self._temporary.mkdir(exist_ok=True)
         self._process = subprocess.Popen(
             [sys.executable, "-m", "gateway", "serve", "-c", str(self.settings), *self._options],
             cwd=ROOT,
