@@ -42,6 +42,8 @@ class Processed:
 
     reply: Reply
     """What the client would hear."""
+    unavailable: tuple[str, ...]
+    """Look-ups that had no answer, and why."""
     record: Record
     messages: tuple[Sent, ...]
 
@@ -73,6 +75,7 @@ async def process(
         aliases=loaded.aliases,
         journal=_NoJournal(),
         observer=watcher,
+        unavailable=watcher.unavailable,
         failed=watcher.failed,
     )
     proof = SenderProof(networks=options.sender_proof.networks).judge(client_address, None)
@@ -102,7 +105,7 @@ async def process(
         transaction.abort()
         reply = replies[0]
     assert watcher.record is not None
-    return Processed(reply=reply, record=watcher.record, messages=tuple(outbox.sent))
+    return Processed(reply=reply, record=watcher.record, messages=tuple(outbox.sent), unavailable=tuple(watcher.causes))
 
 
 def _path(address: Address | None) -> Path:
@@ -202,12 +205,17 @@ class _Watcher:
 
     def __init__(self) -> None:
         self.record: Record | None = None
+        self.causes: list[str] = []
+        """Why look-ups had no answer."""
 
     def started(self, listener: str) -> None:
         pass
 
     def ended(self, record: Record) -> None:
         self.record = record
+
+    def unavailable(self, transaction: str, lookup: str, cause: str) -> None:
+        self.causes.append(f"{lookup}: {cause}")
 
     def failed(self, where: str, error: BaseException) -> None:
         # In a gateway this is a line of the log; here the one who runs the command is told all.

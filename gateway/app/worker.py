@@ -130,6 +130,7 @@ class Worker:
             aliases=loaded.aliases,
             journal=ObservedJournal(self._journal, log=self._log, metrics=self._metrics, clock=self._clock),
             observer=Observers(observers, log=self._log, metrics=self._metrics),
+            unavailable=self._log.lookup_unavailable,
             failed=self._log.unexpected,
         )
 

@@ -50,7 +50,7 @@ def run(
     if as_json:
         print(json.dumps(_to_json(processed), indent=2))
     else:
-        print("\n".join(render(processed.record)), file=sys.stderr)
+        print("\n".join([*render(processed.record), *processed.unavailable]), file=sys.stderr)
         if output is None:
             _write_one(processed)
     return 0 if processed.reply.is_positive else 1

@@ -133,6 +133,10 @@ class MailLog:
         """Say that a connection to a next hop could not be had, ended, stalled or spoke nonsense."""
         self._log.warning("upstream-lost", upstream=upstream, cause=printable(cause))
 
+    def lookup_unavailable(self, transaction: str, lookup: str, cause: str) -> None:
+        """Say that a look-up of a signer, of certificates or of keys had no answer, and for which transaction."""
+        self._log.warning("lookup-unavailable", id=transaction, lookup=lookup, cause=printable(cause))
+
     def journal_failed(self, cause: str) -> None:
         """Say that the delivery journal does not work; once, until it works again."""
         self._log.error("journal-failed", cause=printable(cause))

@@ -8,6 +8,7 @@ recipients ask.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 
 from gateway.envelope import Client, Path, Recipient
 from gateway.lookup import Answer, Found, Nothing, Unavailable
@@ -39,7 +40,7 @@ from gateway.transaction.state import RecipientState
 class Decider:
     """The decisions of one transaction."""
 
-    def __init__(self, ports: Ports, house: House, client: Client, reverse_path: Path) -> None:
+    def __init__(self, ports: Ports, house: House, transaction: str, client: Client, reverse_path: Path) -> None:
         self._ports = ports
         self._house = house
         self._client = client
@@ -51,6 +52,7 @@ class Decider:
             certificates=ports.certificates,
             aliases=ports.aliases,
             timeout=house.lookup_timeout,
+            unavailable=partial(ports.unavailable, transaction),
         )
         self._unprotected: dict[tuple[str, ...], Unprotected] = {}
 

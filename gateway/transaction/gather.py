@@ -1,12 +1,14 @@
 """Gathering what a decision needs: look-ups, each once per transaction, each with the same time to answer.
 
-A look-up that takes longer, raises, or gives what is no answer has not answered: *unavailable*, never *none*.
+A look-up that takes longer, raises, or gives what is no answer has not answered: *unavailable*, never *none*. Each
+cause is told, or nobody could say later why the mail had to wait.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from typing import TypeVar
 
 from gateway.address import Address
@@ -18,7 +20,10 @@ T = TypeVar("T")
 
 
 class Gatherer:
-    """The look-ups of one transaction. ``timeout`` in seconds is for each look-up, all run at once."""
+    """The look-ups of one transaction. ``timeout`` in seconds is for each look-up, all run at once.
+
+    ``unavailable`` is told what was looked up and why there is no answer.
+    """
 
     def __init__(
         self,
@@ -28,12 +33,14 @@ class Gatherer:
         certificates: RecipientCertificates,
         aliases: Aliases,
         timeout: float,
+        unavailable: Callable[[str, str], None],
     ) -> None:
         self._signers = signers
         self._keys = keys
         self._certificates = certificates
         self._aliases = aliases
         self._timeout = timeout
+        self._unavailable = unavailable
         self._tasks: dict[tuple[str, str], asyncio.Task[Answer[object]]] = {}
         """Look-ups that were begun before anybody waits for them."""
         self._answers: dict[tuple[str, str], object] = {}
@@ -72,16 +79,24 @@ class Gatherer:
             return await self._tasks[key]  # type: ignore[return-value]
         if key in self._answers:
             return self._answers[key]  # type: ignore[return-value]
-        answer = await self._ask(about, ask)
+        answer = await self._ask(kind, about, ask)
         self._answers[key] = answer
         return answer
 
     def _start(self, kind: str, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]) -> None:
         key = (kind, about.key)
         if key not in self._tasks and key not in self._answers:
-            self._tasks[key] = asyncio.create_task(self._ask(about, ask))  # type: ignore[arg-type]
+            self._tasks[key] = asyncio.create_task(self._ask(kind, about, ask))  # type: ignore[arg-type]
 
-    async def _ask(self, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]) -> Answer[T]:
+    async def _ask(self, kind: str, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]) -> Answer[T]:
+        answer = await self._answer(about, ask)
+        if isinstance(answer, Unavailable):
+            # A log that cannot be written does not hold up the mail.
+            with suppress(OSError):
+                self._unavailable(kind, answer.cause)
+        return answer
+
+    async def _answer(self, about: Address, ask: Callable[[Address], Awaitable[Answer[T]]]) -> Answer[T]:
         try:
             async with asyncio.timeout(self._timeout):
                 answer: object = await ask(about)

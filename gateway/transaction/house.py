@@ -41,6 +41,8 @@ class Ports:
     aliases: Aliases
     journal: Journal
     observer: Observer
+    unavailable: Callable[[str, str, str], None]
+    """Told of a look-up without an answer: the transaction, what was looked up, and the cause."""
     failed: Callable[[str, BaseException], None]
     """Told of what nobody expected, a bug of ours: where, and what was raised (its text may hold anything)."""
 

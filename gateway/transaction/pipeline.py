@@ -73,7 +73,7 @@ class Transaction:
         self._states: list[RecipientState] = []
         self._refused: list[RecipientState] = []
         self._account = Account(ports.clock, ports.observer, self.id, client)
-        self._decider = Decider(ports, house, client, path)
+        self._decider = Decider(ports, house, self.id, client, path)
         self._claims: Claims | None = None
         self._is_complete = False
         self.is_client_gone = False

@@ -99,6 +99,9 @@ def test_without_a_signing_key_mail_waits(house: House, sink: Sink, break_it: Ca
         assert re.fullmatch(r"4\.3\.5 a key of this gateway is not available, try again later \[\w{16}\]", text)
         [event] = gateway.wait_log("transaction")
         assert (event["outcome"], event["level"]) == ("own-key-unavailable", "warning")
+        causes = [one for one in gateway.log("lookup-unavailable") if one["lookup"] == "signer"]
+        assert {one["id"] for one in causes} == {event["id"]}
+        assert all(ALICE in one["cause"] for one in causes)
         assert sink.deliveries == []
         # Bob's key is there.
         send(gateway, to, "250", sender=BOB)

@@ -13,7 +13,7 @@ from bench.processes import BenchError, Server, cpu_seconds, family, greets, wai
 BUSY = (
     "import subprocess, sys, time\nchild = subprocess.Popen([sys.executable, '-c', %r])\nchild.wait()\ntime.sleep(60)"
 )
-BURN = "import time\nwhile time.process_time() < 0.2: pass\nprint('burnt', flush=True)\ntime.sleep(%d)"
+BURN = "import time\nwhile time.process_time() < 0.25: pass\nprint('burnt', flush=True)\ntime.sleep(%d)"
 
 
 @pytest.mark.parametrize("seconds", [60, 0], ids=["child lives", "child has ended"])
@@ -28,8 +28,7 @@ def test_cpu_time_of_all(tmp_path: Path, seconds: int) -> None:
             return "burnt" in server.log_tail() and (seconds > 0 or len(family(server.pid)) == 1)
 
         server.wait_ready(is_done, what="the child has burnt its time", seconds=20)
-        # The system counts in ticks of 10 ms, user and system time each rounded down.
-        assert 0.15 <= server.cpu_seconds() < 10
+        assert 0.2 <= server.cpu_seconds() < 10
         assert len(members) == 2
     assert not server.is_running
     assert all(not Path(f"/proc/{pid}").exists() for pid in members)

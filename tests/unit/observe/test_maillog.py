@@ -231,6 +231,11 @@ PROBLEM = Problem(file="gateway.yaml", line=3, key="listeners.users", text="unkn
             id="upstream",
         ),
         pytest.param(
+            lambda log: log.lookup_unavailable("0" * 16, "certificates", "no answer\nin time"),
+            {"event": "lookup-unavailable", "level": "warning", "id": "0" * 16, "cause": "no answer\\x0ain time"},
+            id="look-up",
+        ),
+        pytest.param(
             lambda log: log.journal_failed("state/journal.db: database is locked"),
             {"event": "journal-failed", "level": "error", "cause": "state/journal.db: database is locked"},
             id="journal-failed",

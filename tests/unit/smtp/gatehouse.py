@@ -152,6 +152,7 @@ class Gatehouse:
             aliases=AnswerBook(),
             journal=JournalDouble(),
             observer=self.observer,
+            unavailable=lambda _transaction, _lookup, _cause: None,
             failed=lambda _where, error: self.failures.append(error),
         )
         house = House(

@@ -173,6 +173,8 @@ class Company:
     hide_client: bool = False
     failures: list[BaseException] = field(default_factory=list)
     """What the port ``failed`` was told."""
+    unavailable: list[tuple[str, str]] = field(default_factory=list)
+    """What the port ``unavailable`` was told."""
 
     def begin(self, sender: str = ALICE, *, smtputf8: bool = False) -> Transaction:
         """Begin a transaction, as a listener does at MAIL."""
@@ -186,6 +188,7 @@ class Company:
             aliases=self.aliases,
             journal=self.journal,
             observer=self.observer,
+            unavailable=lambda _transaction, lookup, cause: self.unavailable.append((lookup, cause)),
             failed=lambda _where, error: self.failures.append(error),
         )
         house = House(

@@ -15,9 +15,9 @@ from tests.support.doubles import SLOW, AnswerBook, run
 A, B = Address("a@x.example"), Address("b@x.example")
 
 
-def gatherer(**books: AnswerBook) -> Gatherer:
+def gatherer(**books: Any) -> Gatherer:
     ports: Any = {name: AnswerBook() for name in ("signers", "keys", "certificates", "aliases")}
-    return Gatherer(**{**ports, **books}, timeout=8.0)
+    return Gatherer(**{**ports, "unavailable": lambda _lookup, _cause: None, **books}, timeout=8.0)
 
 
 def test_answers_are_handed_on() -> None:
@@ -112,5 +112,38 @@ def test_closing_drops_what_nobody_waits_for() -> None:
         await asyncio.sleep(0)
         others = asyncio.all_tasks() - {asyncio.current_task()}
         assert all(task.cancelling() or task.done() for task in others)
+
+    run(main())
+
+
+def test_what_is_unavailable_is_told() -> None:
+    """What was looked up and why there is no answer, once for each look-up."""
+    told: list[Any] = []
+
+    async def main() -> None:
+        one = gatherer(
+            signers=AnswerBook(default=ValueError("a bug in a store")),
+            certificates=AnswerBook(default=Unavailable("directory is down")),
+            keys=AnswerBook(default=Nothing()),
+            unavailable=lambda lookup, cause: told.append((lookup, cause)),
+        )
+        for _ in range(2):
+            await one.signer(A)
+            await one.certificates(A)
+            await one.decryption_keys(A)
+
+    run(main())
+    assert told == [("signer", "look-up failed: ValueError"), ("certificates", "directory is down")]
+
+
+def test_a_log_that_cannot_be_written_does_not_hold_up_the_mail() -> None:
+    """The answer is the same."""
+
+    def full(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    async def main() -> None:
+        one = gatherer(signers=AnswerBook(default=ValueError()), unavailable=full)
+        assert await one.signer(A) == Unavailable("look-up failed: ValueError")
 
     run(main())
