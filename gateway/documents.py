@@ -76,11 +76,6 @@ class Document:
         return Problem(file=self.file, line=self.locate(path), key=".".join(map(str, path)), text=text)
 
 
-def load_document(text: str, file: str, model: type[M]) -> M:
-    """Read ``text`` and validate it; raise :class:`~gateway.errors.ConfigurationError` with all that is wrong."""
-    return validate(read_document(text, file), model)
-
-
 def validate(document: Document, model: type[M]) -> M:
     """Validate a document that was read; raise :class:`~gateway.errors.ConfigurationError`."""
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pytest
 from hypothesis import example, given
@@ -23,11 +23,11 @@ from gateway.documents import (
     Switch,
     WrittenAddress,
     WrittenPath,
-    load_document,
     parse_duration,
     parse_size,
     read_document,
     suggest,
+    validate,
 )
 from gateway.errors import ConfigurationError, Problem
 
@@ -47,6 +47,10 @@ class Model(StrictModel):
     path: WrittenPath | None = None
     address: WrittenAddress | None = None
     text: str = ""
+
+
+def load_document(text: str, file: str, model: type[StrictModel]) -> Any:
+    return validate(read_document(text, file), model)
 
 
 def problems_of(text: str, model: type[StrictModel] = Model) -> tuple[Problem, ...]:

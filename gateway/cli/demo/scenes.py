@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from gateway.app.system import SystemClock
@@ -251,8 +251,3 @@ def _encrypt(message: bytes, person: Person) -> bytes:
     protectable = prepare(message)
     protected = envelop(seal(protectable.entity), [recipient_certificate(person.certificate)])
     return b"".join(assemble(protectable.outer_fields, protected))
-
-
-def recipients_of(scenes: Sequence[Scene]) -> list[str]:
-    """Return every recipient, once."""
-    return list(dict.fromkeys(recipient for scene in scenes for recipient in scene.recipients))
