@@ -192,11 +192,16 @@ class GatewayProcess:
 
     def worker_at(self, port: int) -> int:
         """Return the process id of the worker that has an open connection from this local port, to whom ever."""
-        sockets = _sockets_from(port)
-        for pid in self.workers.values():
-            if sockets & _open_files(pid):
-                return pid
-        raise AssertionError(f"no worker speaks from port {port}\n{self.tail()}")
+        found: list[int] = []
+
+        def look() -> bool:
+            # The kernel's table is read in pieces: while others connect, a row may be missed, so it is read again.
+            sockets = _sockets_from(port)
+            found.extend(pid for pid in self.workers.values() if sockets & _open_files(pid))
+            return bool(found)
+
+        self._wait(look, f"a worker that speaks from port {port}")
+        return found[0]
 
     # ------------------------------------------------------------ inside
 
